@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel, as this program sees it: the only module that makes system calls.
+
+Each wrapper bears the name of its system call and takes its arguments in the kernel's order; each constant bears the name
+it has in the kernel's headers. A failed call raises OSError with the errno and, where there is one, the object in
+`filename`. Calls that the interpreter has as C functions come straight from `posix` (without the `os` module around it,
+which takes a millisecond to load); all others go through libc by way of `_ctypes`, the C half of `ctypes`, of which the
+Python half costs as much again as the interpreter's whole start.
+
+Everything here is bound when the module is loaded, so that nothing is looked up inside a container. Calls hold the
+interpreter lock (FUNCFLAG_PYTHONAPI): there is one thread, and so the child of a raw clone3 finds a sane interpreter.
+"""
+
+from __future__ import annotations
+
+import errno
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_PYTHONAPI,
+    FUNCFLAG_USE_ERRNO,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    dlopen,
+    dlsym,
+    get_errno,
+)
+from _struct import Struct, pack_into, unpack_from
+from posix import (  # noqa: F401  re-exported: everyone else takes them from here
+    O_APPEND,
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECTORY,
+    O_EXCL,
+    O_NOCTTY,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    O_PATH,
+    O_RDONLY,
+    O_RDWR,
+    O_SYNC,
+    O_TRUNC,
+    O_WRONLY,
+    WEXITSTATUS,
+    WIFEXITED,
+    WIFSIGNALED,
+    WNOHANG,
+    WTERMSIG,
+    _exit,
+    access,
+    chdir,
+    chroot,
+    close,
+    dup,
+    dup2,
+    environ,
+    execve,
+    fchdir,
+    fchmod,
+    fchown,
+    fork,
+    fspath,
+    fstat,
+    ftruncate,
+    getcwd,
+    getegid,
+    geteuid,
+    getgid,
+    getpid,
+    getppid,
+    getuid,
+    isatty,
+    kill,
+    link,
+    listdir,
+    lseek,
+    lstat,
+    memfd_create,
+    mkdir,
+    mkfifo,
+    mknod,
+    open,
+    pidfd_open,
+    pipe2,
+    read,
+    readlink,
+    rename,
+    rmdir,
+    scandir,
+    sched_getaffinity,
+    sched_setaffinity,
+    setgid,
+    setgroups,
+    setresgid,
+    setresuid,
+    setsid,
+    setuid,
+    stat,
+    statvfs,
+    strerror,
+    symlink,
+    sysconf,
+    umask,
+    uname,
+    unlink,
+    wait4,
+    waitpid,
+    waitstatus_to_exitcode,
+    write,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# ------------------------------------------------------------------------------------------------- libc by way of _ctypes
+
+
+class _Long(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class _Pointer(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "P"
+
+
+class _String(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "z"
+
+
+class _Char(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class _Function(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_LETTERS = {"l": _Long, "p": _Pointer, "s": _String}
+_libc = dlopen(None, 2)  # type: ignore[arg-type]
+
+
+def _function(name: str, arguments: str) -> Callable[..., int]:
+    """A libc function whose arguments are, letter by letter, an integer (l), a pointer (p) or a C string (s)."""
+    function: Any = _Function(dlsym(_libc, name))
+    function.argtypes = tuple(_LETTERS[letter] for letter in arguments)
+    return function  # type: ignore[no-any-return]
+
+
+def _check(result: int, filename: object = None) -> int:
+    if result < 0:
+        number = get_errno()
+        raise OSError(number, strerror(number), filename)
+    return result
+
+
+def buffer(content: bytes | int) -> Any:
+    """A writable C array with this content (or of this many zero bytes), for calls that fill in what they are given."""
+    size = content if isinstance(content, int) else len(content)
+    array: Any = (_Char * size)()
+    if not isinstance(content, int):
+        array.raw = content
+    return array
+
+
+def address(array: Any, offset: int = 0) -> int:
+    """The address of a byte of a buffer, to be put into a structure. The buffer must outlive the call."""
+    return addressof(array) + offset
+
+
+def encode(path: str | bytes) -> bytes:
+    """A path as the kernel takes it: UTF-8, with what was no UTF-8 in the first place restored."""
+    return path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
+
+
+# ------------------------------------------------------------------------------------------------------ system call numbers
+
+# Calls from 2019 on have one number everywhere; older ones that libc does not wrap stand in a table by machine.
+_NR_PIDFD_SEND_SIGNAL = 424
+_NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_FSOPEN, _NR_FSCONFIG, _NR_FSMOUNT = 428, 429, 430, 431, 432
+_NR_CLONE3, _NR_CLOSE_RANGE, _NR_OPENAT2, _NR_PIDFD_GETFD, _NR_FACCESSAT2 = 435, 436, 437, 438, 439
+_NR_MOUNT_SETATTR = 442
+
+_OLD_CALLS = ("seccomp", "bpf", "keyctl", "ioprio_set", "sched_setattr", "set_mempolicy", "getcwd")
+_OLD_NUMBERS = {
+    "x86_64": (317, 321, 250, 251, 314, 238, 79),
+    "i686": (354, 357, 288, 289, 351, 276, 183),
+    "aarch64": (277, 280, 219, 30, 274, 237, 17),
+    "riscv64": (277, 280, 219, 30, 274, 237, 17),
+    "loongarch64": (277, 280, 219, 30, 274, 237, 17),
+    "armv7l": (383, 386, 311, 314, 380, 321, 183),
+    "ppc64le": (358, 361, 271, 273, 355, 261, 182),
+    "s390x": (348, 351, 280, 282, 345, 270, 183),
+}
+MACHINE = uname().machine
+_old = dict(zip(_OLD_CALLS, _OLD_NUMBERS.get(MACHINE, (-1,) * len(_OLD_CALLS)), strict=True))
+
+# syscall(2) by the shape of what follows the number: l an integer, p a pointer, s a string.
+_syscall_lll = _function("syscall", "llll")
+_syscall_llll = _function("syscall", "lllll")
+_syscall_lllll = _function("syscall", "llllll")
+_syscall_lpl = _function("syscall", "llpl")
+_syscall_pl = _function("syscall", "lpl")
+_syscall_llp = _function("syscall", "lllp")
+_syscall_sl = _function("syscall", "lsl")
+_syscall_lsl = _function("syscall", "llsl")
+_syscall_lsll = _function("syscall", "llsll")
+_syscall_lspl = _function("syscall", "llspl")
+_syscall_lslpl = _function("syscall", "llslpl")
+_syscall_lslsl = _function("syscall", "llslsl")
+_syscall_llssl = _function("syscall", "lllssl")
+
+# ------------------------------------------------------------------------------------------------------------------- mounts
+
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = 0x200
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 16, 32, 64, 128
+MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 256, 1024, 2048
+MS_BIND, MS_MOVE, MS_REC, MS_SILENT, MS_POSIXACL = 4096, 8192, 16384, 32768, 65536
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+MS_RELATIME, MS_I_VERSION, MS_STRICTATIME, MS_LAZYTIME = 1 << 21, 1 << 23, 1 << 24, 1 << 25
+MNT_DETACH = 2
+
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0, 0x10, 0x20
+MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x100000, 0x200000
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
+FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC = 1, 1
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
+RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
+
+PROC_SUPER_MAGIC, SYSFS_MAGIC, DEVPTS_SUPER_MAGIC = 0x9FA0, 0x62656572, 0x1CD1
+CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, TMPFS_MAGIC = 0x27E0EB, 0x63677270, 0x01021994
+
+_mount = _function("mount", "sssls")
+_umount2 = _function("umount2", "sl")
+_pivot_root = _function("pivot_root", "ss")
+_fstatfs = _function("fstatfs", "lp")
+_open_how = Struct("=QQQ")
+_mount_attr = Struct("=QQQQ")
+_OPENAT2_TRIES = 128
+
+
+def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2). Paths inside a container's root never come here; see open_tree, fsmount and move_mount."""
+    arguments = [None if text is None else encode(text) for text in (source, target, fstype, data)]
+    _check(_mount(arguments[0], arguments[1], arguments[2], flags, arguments[3]), target)
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""
+    _check(_umount2(encode(target), flags), target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _check(_pivot_root(encode(new_root), encode(put_old)), new_root)
+
+
+def open_tree(dirfd: int, path: str | bytes, flags: int) -> int:
+    """open_tree(2), always close-on-exec. With OPEN_TREE_CLONE a detached copy of the mount, which vanishes on close."""
+    return _check(_syscall_lsl(_NR_OPEN_TREE, dirfd, encode(path), flags | OPEN_TREE_CLOEXEC), path or None)
+
+
+def move_mount(from_fd: int, to_fd: int) -> None:
+    """move_mount(2), from one descriptor to another: no path is walked."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _check(_syscall_lslsl(_NR_MOVE_MOUNT, from_fd, b"", to_fd, b"", flags))
+
+
+def mount_setattr(
+    fd: int, attr_set: int, attr_clr: int = 0, *, propagation: int = 0, userns_fd: int = 0, recursive: bool = False
+) -> None:
+    """mount_setattr(2) on the mount that the descriptor stands for."""
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    attributes = _mount_attr.pack(attr_set, attr_clr, propagation, userns_fd)
+    array = buffer(attributes)
+    _check(_syscall_lslpl(_NR_MOUNT_SETATTR, fd, b"", flags, address(array), len(attributes)))
+
+
+def fsopen(fstype: str) -> int:
+    """fsopen(2): a file system yet to be configured."""
+    return _check(_syscall_sl(_NR_FSOPEN, encode(fstype), FSOPEN_CLOEXEC), fstype)
+
+
+def fsconfig(fs_fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
+    """fsconfig(2) for flags, strings and commands."""
+    arguments = [None if text is None else encode(text) for text in (key, value)]
+    _check(_syscall_llssl(_NR_FSCONFIG, fs_fd, command, *arguments, 0), key)
+
+
+def fsmount(fs_fd: int, attributes: int = 0) -> int:
+    """fsmount(2): the configured file system as a detached mount."""
+    return _check(_syscall_lll(_NR_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes))
+
+
+def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = RESOLVE_IN_ROOT) -> int:
+    """openat2(2), close-on-exec. EAGAIN (someone renames below us while we look) is tried again, a bounded number of times."""
+    how = buffer(_open_how.pack(flags | O_CLOEXEC, mode, resolve))
+    name = encode(path)
+    for _ in range(_OPENAT2_TRIES):
+        fd = _syscall_lspl(_NR_OPENAT2, dirfd, name, address(how), _open_how.size)
+        if fd >= 0 or get_errno() not in (errno.EAGAIN, errno.EINTR):
+            break
+    return _check(fd, path)
+
+
+def fstatfs_type(fd: int) -> int:
+    """The f_type of fstatfs(2): the magic number of the file system that a descriptor lies on."""
+    array = buffer(256)
+    _check(_fstatfs(fd, address(array)))
+    return int(unpack_from("=I" if MACHINE == "s390x" else "@L", array)[0]) & 0xFFFFFFFF
+
+
+def faccessat2(dirfd: int, path: str | bytes, mode: int, flags: int) -> None:
+    """faccessat2(2): with AT_EACCESS, as the effective ids may."""
+    _check(_syscall_lsll(_NR_FACCESSAT2, dirfd, encode(path), mode, flags), path)
+
+
+# --------------------------------------------------------------------------------------------------- processes, namespaces
+
+CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
+CLONE_PIDFD, CLONE_PARENT, CLONE_INTO_CGROUP = 0x1000, 0x8000, 0x200000000
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME = 1, 4, 3, 8, 15
+PR_GET_SECCOMP, PR_SET_SECCOMP, PR_CAPBSET_READ, PR_CAPBSET_DROP = 21, 22, 23, 24
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
+PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
+PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_LOWER, PR_CAP_AMBIENT_CLEAR_ALL = 1, 2, 3, 4
+
+CLOSE_RANGE_CLOEXEC = 4
+SIGCHLD, SIGKILL, SIGTERM = 17, 9, 15
+RLIM_INFINITY = (1 << 64) - 1
+
+_clone_args = Struct("=11Q")
+_prctl = _function("prctl", "lllll")
+_setns = _function("setns", "ll")
+_unshare = _function("unshare", "l")
+_sethostname = _function("sethostname", "sl")
+_setdomainname = _function("setdomainname", "sl")
+_prlimit = _function("prlimit64", "llpp")
+_personality = _function("personality", "l")
+_execve = _function("execve", "spp")
+
+
+def clone3(flags: int, cgroup_fd: int = 0) -> tuple[int, int]:
+    """clone3(2) as a fork with flags, SIGCHLD on exit: (pid, pidfd) in the parent, (0, -1) in the child.
+
+    The interpreter is not told of this fork. That is sound as there is one thread and it holds the interpreter lock.
+    """
+    pidfd = buffer(8)
+    array = buffer(_clone_args.pack(flags | CLONE_PIDFD, address(pidfd), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd))
+    pid = _check(_syscall_pl(_NR_CLONE3, address(array), _clone_args.size))
+    return pid, int(unpack_from("i", pidfd)[0]) if pid else -1
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """prctl(2) with plain integers."""
+    return _check(_prctl(option, arg2, arg3, arg4, arg5))
+
+
+def setns(fd: int, nstype: int) -> None:
+    """setns(2): a namespace descriptor, or a pidfd with several CLONE_NEW* flags."""
+    _check(_setns(fd, nstype))
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_unshare(flags))
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""
+    encoded = encode(name)
+    _check(_sethostname(encoded, len(encoded)), name)
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    encoded = encode(name)
+    _check(_setdomainname(encoded, len(encoded)), name)
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """prlimit(2), setting only."""
+    limits = buffer(Struct("=QQ").pack(soft, hard))
+    _check(_prlimit(pid, resource, address(limits), 0))
+
+
+def personality(persona: int) -> int:
+    """personality(2)."""
+    return _check(_personality(persona))
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """pidfd_send_signal(2). ESRCH when the process has ended."""
+    _check(_syscall_llll(_NR_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0))
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a copy of another process's descriptor."""
+    return _check(_syscall_lll(_NR_PIDFD_GETFD, pidfd, fd, 0))
+
+
+def close_range(first: int, last: int, flags: int) -> None:
+    """close_range(2); with CLOSE_RANGE_CLOEXEC the descriptors are only marked."""
+    _check(_syscall_lll(_NR_CLOSE_RANGE, first, last, flags))
+
+
+class ExecImage:
+    """The arguments of an execve(2), laid out in memory ahead so that the call itself allocates nothing."""
+
+    def __init__(self, path: bytes, argv: list[bytes], env: list[bytes]) -> None:
+        self.path = path
+        self._strings = [buffer(text + b"\0") for text in (*argv, *env)]
+        count = len(argv)
+        self._argv = self._pointers(self._strings[:count])
+        self._env = self._pointers(self._strings[count:])
+
+    @staticmethod
+    def _pointers(strings: list[Any]) -> Any:
+        table = buffer(8 * (len(strings) + 1))
+        for index, string in enumerate(strings):
+            pack_into("@P", table, index * Struct("@P").size, address(string))
+        return table
+
+    def execute(self) -> None:
+        """Become this program. Returns only by raising OSError."""
+        _check(_execve(self.path, address(self._argv), address(self._env)), self.path)
+
+
+# ---------------------------------------------------------------------------------------------------- privileges, security
+
+SECCOMP_SET_MODE_FILTER = 1
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_capset = _function("capset", "pp")
+_capget = _function("capget", "pp")
+_cap_header = Struct("=Ii")
+_cap_data = Struct("=IIIIII")
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) of this process; each argument is a bit mask."""
+    low = 0xFFFFFFFF
+    header = buffer(_cap_header.pack(_LINUX_CAPABILITY_VERSION_3, 0))
+    data = buffer(
+        _cap_data.pack(
+            effective & low, permitted & low, inheritable & low, effective >> 32, permitted >> 32, inheritable >> 32
+        )
+    )
+    _check(_capset(address(header), address(data)))
+
+
+def capget() -> tuple[int, int, int]:
+    """capget(2) of this process: effective, permitted and inheritable as bit masks."""
+    header, data = buffer(_cap_header.pack(_LINUX_CAPABILITY_VERSION_3, 0)), buffer(_cap_data.size)
+    _check(_capget(address(header), address(data)))
+    low = _cap_data.unpack(data.raw)
+    return low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32
+
+
+def seccomp(operation: int, flags: int, program: Any) -> int:
+    """seccomp(2); `program` is a buffer with a struct sock_fprog, or None."""
+    pointer = 0 if program is None else address(program)
+    return _check(_syscall_llp(_old["seccomp"], operation, flags, pointer))
+
+
+def keyctl(operation: int, *arguments: int | bytes) -> int:
+    """keyctl(2): integers, and strings as bytes."""
+    held = [buffer(item + b"\0") if isinstance(item, bytes) else item for item in arguments]
+    numbers = [item if isinstance(item, int) else address(item) for item in held] + [0] * (4 - len(held))
+    return _check(_syscall_lllll(_old["keyctl"], operation, *numbers))
+
+
+def bpf(command: int, attributes: Any, size: int) -> int:
+    """bpf(2); `attributes` is a buffer with a union bpf_attr."""
+    return _check(_syscall_lpl(_old["bpf"], command, address(attributes), size))
