@@ -25,7 +25,11 @@ from _ctypes import (
     dlsym,
     get_errno,
 )
+from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK, getsignal, pthread_sigmask, strsignal, valid_signals  # noqa: F401
+from _signal import signal as _sigaction
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import Struct, pack_into, unpack_from
+from fcntl import ioctl  # noqa: F401
 from posix import (  # noqa: F401  re-exported: everyone else takes them from here
     O_APPEND,
     O_CLOEXEC,
@@ -41,6 +45,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     O_SYNC,
     O_TRUNC,
     O_WRONLY,
+    WCOREDUMP,
     WEXITSTATUS,
     WIFEXITED,
     WIFSIGNALED,
@@ -68,6 +73,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     getgid,
     getpid,
     getppid,
+    getsid,
     getuid,
     isatty,
     kill,
@@ -89,6 +95,8 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     scandir,
     sched_getaffinity,
     sched_setaffinity,
+    set_blocking,
+    set_inheritable,
     setgid,
     setgroups,
     setresgid,
@@ -108,6 +116,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     waitstatus_to_exitcode,
     write,
 )
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll  # noqa: F401
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -488,3 +497,70 @@ def keyctl(operation: int, *arguments: int | bytes) -> int:
 def bpf(command: int, attributes: Any, size: int) -> int:
     """bpf(2); `attributes` is a buffer with a union bpf_attr."""
     return _check(_syscall_lpl(_old["bpf"], command, address(attributes), size))
+
+
+# ------------------------------------------------------------------------------------------------------- signals, sockets
+
+SIGSTOP = 19
+SFD_CLOEXEC, SFD_NONBLOCK = O_CLOEXEC, O_NONBLOCK
+SIGINFO_SIZE = 128
+_SIGSET_SIZE = 128
+_signalfd = _function("signalfd", "lpl")
+
+
+def signalfd(signals: set[int]) -> int:
+    """signalfd(2), close-on-exec and non-blocking. The signals must be blocked; each read gives one signalfd_siginfo."""
+    mask = buffer(_SIGSET_SIZE)
+    bits = sum(1 << (number - 1) for number in signals)
+    word = Struct("@L")
+    for index in range(64 // (8 * word.size)):
+        word.pack_into(mask, index * word.size, bits >> (8 * word.size * index) & ((1 << 8 * word.size) - 1))
+    return _check(_signalfd(-1, address(mask), SFD_CLOEXEC | SFD_NONBLOCK))
+
+
+def reset_signals() -> None:
+    """Every disposition back to the default and no signal blocked, as a program expects it that is about to be executed.
+
+    The interpreter ignores SIGPIPE and SIGXFSZ, and an ignored signal stays ignored across execve(2).
+    """
+    for number in valid_signals():
+        if number not in (SIGKILL, SIGSTOP) and getsignal(number) != SIG_DFL:
+            _sigaction(number, SIG_DFL)
+    pthread_sigmask(SIG_SETMASK, ())
+
+
+def connect_unix(path: str) -> int:
+    """A stream socket connected to the listener at this path, which may be longer than the 108 bytes of a sun_path."""
+    target = open(path, O_PATH | O_CLOEXEC)
+    try:
+        connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
+        try:
+            connection.connect(f"/proc/self/fd/{target}")
+        except OSError as error:
+            connection.close()
+            raise OSError(error.errno, error.strerror, path) from None
+        return connection.detach()
+    finally:
+        close(target)
+
+
+def send_fd(connection: int, payload: bytes, fd: int) -> None:
+    """sendmsg(2): this payload, which must not be empty, together with one descriptor."""
+    endpoint = socket(fileno=connection)
+    try:
+        sent = endpoint.sendmsg([payload], [(SOL_SOCKET, SCM_RIGHTS, Struct("=i").pack(fd))])
+    finally:
+        endpoint.detach()
+    if sent != len(payload):
+        raise OSError(errno.EMSGSIZE, strerror(errno.EMSGSIZE))
+
+
+def receive_fd(connection: int, limit: int = 4096) -> tuple[bytes, int]:
+    """recvmsg(2): a payload and the one descriptor that came with it (close-on-exec), -1 if none did."""
+    endpoint = socket(fileno=connection)
+    try:
+        payload, control, _, _ = endpoint.recvmsg(limit, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+    finally:
+        endpoint.detach()
+    fds = [Struct("=i").unpack(data[:4])[0] for level, kind, data in control if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)]
+    return payload, fds[0] if fds else -1
