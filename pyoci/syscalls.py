@@ -25,7 +25,15 @@ from _ctypes import (
     dlsym,
     get_errno,
 )
-from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK, getsignal, pthread_sigmask, strsignal, valid_signals  # noqa: F401
+from _signal import (  # type: ignore[import-not-found]  # noqa: F401
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_SETMASK,
+    getsignal,
+    pthread_sigmask,
+    strsignal,
+    valid_signals,
+)
 from _signal import signal as _sigaction
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import Struct, pack_into, unpack_from
@@ -130,6 +138,10 @@ class _Long(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
 
+class _Int(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "i"
+
+
 class _Pointer(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "P"
 
@@ -143,6 +155,12 @@ class _Char(_SimpleCData):  # type: ignore[type-arg]
 
 
 class _Function(CFuncPtr):
+    # An int, as nearly all of libc returns: read as a long, the -1 of a failure may come out as 4294967295.
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
+    _restype_ = _Int
+
+
+class _Syscall(CFuncPtr):
     _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
     _restype_ = _Long
 
@@ -153,7 +171,7 @@ _libc = dlopen(None, 2)  # type: ignore[arg-type]
 
 def _function(name: str, arguments: str) -> Callable[..., int]:
     """A libc function whose arguments are, letter by letter, an integer (l), a pointer (p) or a C string (s)."""
-    function: Any = _Function(dlsym(_libc, name))
+    function: Any = (_Syscall if name == "syscall" else _Function)(dlsym(_libc, name))
     function.argtypes = tuple(_LETTERS[letter] for letter in arguments)
     return function  # type: ignore[no-any-return]
 
