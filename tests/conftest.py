@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test may ask of the machine, and what happens when the machine cannot give it.
+
+A test marked ``needs_root`` (or one of its siblings below) is skipped, with the reason, where the need is not
+met.  With ``PYOCI_CI=1`` in the environment such a skip is a failure instead: a machine that is meant to run
+every test must not pass by running none of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP2_MAGIC = 0x63677270
+
+
+def lacks_root() -> str | None:
+    return None if os.geteuid() == 0 else "needs root"
+
+
+def lacks_ordinary_user() -> str | None:
+    return "needs an ordinary user" if os.geteuid() == 0 else None
+
+
+def lacks_cgroup_v1() -> str | None:
+    return None if (CGROUP_ROOT / "memory" / "cgroup.procs").exists() else "needs cgroup v1 hierarchies"
+
+
+def lacks_cgroup_v2() -> str | None:
+    return None if (CGROUP_ROOT / "cgroup.controllers").exists() else "needs cgroup v2 alone"
+
+
+def lacks_cgroups() -> str | None:
+    return lacks_cgroup_v1() and lacks_cgroup_v2() and "needs cgroups in /sys/fs/cgroup"
+
+
+def lacks_user_namespaces() -> str | None:
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    if not limit.exists() or int(limit.read_text()) == 0:
+        return "needs user namespaces"
+    return None
+
+
+def lacks_time_namespaces() -> str | None:
+    return None if Path("/proc/self/ns/time").exists() else "needs time namespaces"
+
+
+def lacks_program(name: str) -> Callable[[], str | None]:
+    """A probe for the program `name` in PATH."""
+    return lambda: None if shutil.which(name) else f"needs the program {name!r}"
+
+
+def lacks_static_busybox() -> str | None:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        return "needs a static busybox"
+    with open(busybox, "rb") as program:
+        return "needs a static busybox, not a dynamic one" if b"/ld-linux" in program.read(4096) else None
+
+
+def lacks_seccomp() -> str | None:
+    return None if Path("/proc/sys/kernel/seccomp/actions_avail").exists() else "needs a kernel with seccomp filters"
+
+
+def lacks_capability(name: str, number: int) -> Callable[[], str | None]:
+    """A probe for one effective capability of this process."""
+
+    def probe() -> str | None:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("CapEff:") and int(line.split()[1], 16) >> number & 1:
+                return None
+        return f"needs {name}"
+
+    return probe
+
+
+NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "needs_root": ("root in the initial user namespace", lacks_root),
+    "needs_ordinary_user": ("a caller who is not root", lacks_ordinary_user),
+    "needs_cgroups": ("cgroups of either version", lacks_cgroups),
+    "needs_cgroup_v1": ("one cgroup v1 hierarchy for each controller", lacks_cgroup_v1),
+    "needs_cgroup_v2": ("cgroup v2 alone at /sys/fs/cgroup", lacks_cgroup_v2),
+    "needs_user_namespaces": ("user namespaces", lacks_user_namespaces),
+    "needs_time_namespaces": ("time namespaces", lacks_time_namespaces),
+    "needs_seccomp": ("seccomp filters", lacks_seccomp),
+    "needs_sys_resource": ("CAP_SYS_RESOURCE", lacks_capability("CAP_SYS_RESOURCE", 24)),
+    "needs_runc": ("the distribution's runc", lacks_program("runc")),
+    "needs_crun": ("the distribution's crun", lacks_program("crun")),
+    "needs_busybox": ("a static busybox", lacks_static_busybox),
+    "needs_mmdebstrap": ("mmdebstrap", lacks_program("mmdebstrap")),
+    "needs_strace": ("strace", lacks_program("strace")),
+    "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),
+    "needs_criu": ("criu", lacks_program("criu")),
+    "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--runtime",
+        action="append",
+        metavar="PATH",
+        help="run the lifecycle tests against this runtime (may be repeated; the word pyoci means this checkout). "
+        "Default: pyoci, and runc where it is installed; or the PATHs of PYOCI_TEST_RUNTIMES, separated by ':'.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, (meaning, _) in NEEDS.items():
+        config.addinivalue_line("markers", f"{name}: the test needs {meaning}")
+    config.addinivalue_line(
+        "markers", "differs(NAME=reason): the named runtime is known to fail this test, for the reason given"
+    )
+
+
+_answers: dict[str, str | None] = {}
+
+
+def missing(need: str) -> str | None:
+    """Why this machine cannot meet `need`, a key of NEEDS; None if it can.  Probed once."""
+    if need not in _answers:
+        _answers[need] = NEEDS[need][1]()
+    return _answers[need]
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip the running test; with PYOCI_CI=1 fail it, since there every test is meant to run."""
+    if os.environ.get("PYOCI_CI") == "1":
+        pytest.fail(f"PYOCI_CI=1 allows no skip, but the test {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers():
+        # A test for ordinary users and one for root never run together, so this need is never a failure.
+        if mark.name == "needs_ordinary_user" and missing(mark.name):
+            pytest.skip(str(missing(mark.name)))
+        if mark.name in NEEDS:
+            reason = missing(mark.name)
+            if reason is not None:
+                skip_or_fail(reason)
+
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture(scope="session")
+def subreaper() -> None:
+    """Make this process inherit the orphans of its children, as every container engine does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl(PR_SET_CHILD_SUBREAPER): {errno.errorcode[number]}")

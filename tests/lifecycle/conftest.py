@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runtimes, root filesystems and containers for the lifecycle tests.
+
+Every test runs once for each runtime.  Where another runtime is known to fail a test, the test says so with
+``@differs(runc="1.1.5 ...")``: it is then expected to fail there, and a surprise if it does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ..conftest import missing, skip_or_fail
+from .harness import Container, Runtime
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+pytestmark = [pytest.mark.needs_root]
+
+
+def runtimes_asked_for(config: pytest.Config) -> list[str]:
+    asked = config.getoption("--runtime") or list(filter(None, os.environ.get("PYOCI_TEST_RUNTIMES", "").split(":")))
+    if asked:
+        return list(asked)
+    return ["pyoci", *filter(None, [shutil.which("runc")])]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "runtime" in metafunc.fixturenames:
+        paths = runtimes_asked_for(metafunc.config)
+        metafunc.parametrize("runtime", paths, ids=[os.path.basename(path) for path in paths], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = os.path.dirname(__file__)
+    for item in items:
+        if not str(item.path).startswith(here):
+            continue
+        for name in ("needs_root", "needs_busybox", "needs_cgroups"):
+            item.add_marker(getattr(pytest.mark, name))
+        callspec = getattr(item, "callspec", None)
+        runtime = os.path.basename(callspec.params.get("runtime", "")) if callspec else ""
+        for mark in item.iter_markers("differs"):
+            if runtime in mark.kwargs:
+                item.add_marker(pytest.mark.xfail(strict=True, reason=f"{runtime} {mark.kwargs[runtime]}"))
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A directory of the session that mapped root users may enter too."""
+    path = Path(tempfile.mkdtemp(prefix="pyoci-tests-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pyoci_program(place: Path) -> Path:
+    """pyoci, installed from this checkout into a prefix of the session."""
+    prefix = place / "prefix"
+    installer = REPOSITORY / "hack" / "install"
+    if installer.exists():
+        subprocess.run([str(installer), "--prefix", str(prefix)], check=True, stdout=subprocess.DEVNULL)
+        return prefix / "bin" / "pyoci"
+    program = prefix / "bin" / "pyoci"
+    program.parent.mkdir(parents=True)
+    start = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from pyoci.cli import main; main()"
+    program.write_text(f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} -I -S -B -c "{start}" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    path: str = request.param
+    if path == "pyoci":
+        return Runtime("pyoci", str(request.getfixturevalue("pyoci_program")))
+    return Runtime(os.path.basename(path), path)
+
+
+@pytest.fixture(scope="session")
+def busybox(place: Path) -> Callable[[Path], None]:
+    """A function that fills a directory with a small root filesystem made of one static program."""
+    program = shutil.which("busybox")
+    assert program is not None
+    original = place / "busybox"
+    shutil.copyfile(program, original)
+    original.chmod(0o755)
+    applets = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
+
+    def fill(rootfs: Path) -> None:
+        for directory in ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "var"):
+            (rootfs / directory).mkdir(parents=True)
+        (rootfs / "tmp").chmod(0o1777)
+        os.link(original, rootfs / "bin" / "busybox")
+        for applet in applets:
+            if applet != "busybox":
+                os.symlink("busybox", rootfs / "bin" / applet)
+        (rootfs / "etc" / "passwd").write_text(
+            "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:a user:/home/user:/bin/sh\n"
+        )
+        (rootfs / "etc" / "group").write_text("root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def debian() -> Path:
+    """A Debian root filesystem, made once from the machine's own package sources and kept between sessions."""
+    if missing("needs_mmdebstrap"):
+        skip_or_fail(str(missing("needs_mmdebstrap")))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyoci-tests"
+    rootfs = cache / "debian"
+    if not rootfs.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=cache, prefix="debian."))
+        sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+        names = [str(source) for source in sources if source.exists() and source.suffix in (".list", ".sources")]
+        release = subprocess.run(["sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME"], capture_output=True, text=True)
+        made = subprocess.run(
+            ["mmdebstrap", "--variant=essential", "--mode=root", "--format=directory", release.stdout.strip(),
+             str(unfinished), *names],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if made.returncode != 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            skip_or_fail(f"needs package sources mmdebstrap can use: {made.stderr[-400:]}")
+        unfinished.chmod(0o755)
+        unfinished.rename(rootfs)
+    assert stat.S_ISDIR(rootfs.stat().st_mode)
+    return rootfs
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def containers(
+    request: pytest.FixtureRequest,
+    runtime: Runtime,
+    place: Path,
+    busybox: Callable[[Path], None],
+    subreaper: None,
+) -> Iterator[Callable[[], Container]]:
+    """A function that makes containers; all are deleted after the test, which fails if anything of them is left."""
+    scratch = Path(tempfile.mkdtemp(dir=place, prefix="test-"))
+    scratch.chmod(0o755)
+    made: list[Container] = []
+
+    def make() -> Container:
+        made.append(
+            Container(runtime, scratch, f"pyoci-test-{os.getpid()}-{next(_numbers)}", busybox, siblings=made)
+        )
+        return made[-1]
+
+    yield make
+    complaints: list[str] = []
+    for container in made:
+        complaints += container.clean_up()
+    shutil.rmtree(scratch, ignore_errors=True)
+    # Where the test itself is known to fail, what it leaves behind is part of that failure.
+    if complaints and not any(request.node.iter_markers("xfail")):
+        pytest.fail("left behind:\n" + "\n".join(complaints), pytrace=False)
+
+
+@pytest.fixture
+def container(containers: Callable[[], Container]) -> Container:
+    """One container with the base config, not created yet."""
+    return containers()
