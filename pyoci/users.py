@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home directory that a container's /etc/passwd gives for a uid. Runs inside.
+
+The file is the image's, that is, hostile: it is found within the root only, must be a regular file, and is
+read by hand and no further than a fixed length. The C library's getpwuid is out of the question, as it loads
+modules named by the image. Users are numbers throughout; no name is ever looked up.
+"""
+
+from __future__ import annotations
+
+from pyoci.syscalls import (
+    O_NOCTTY,
+    O_NONBLOCK,
+    O_RDONLY,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    close,
+    fstat,
+    openat2,
+    read,
+)
+
+PASSWD = "etc/passwd"
+PASSWD_LIMIT = 1 << 20
+DEFAULT_HOME = b"/"
+
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+_CHUNK = 1 << 16
+
+
+def home_directory(root_fd: int, uid: int) -> bytes:
+    """The home of this uid, or `/` where the file is missing, unfit or has no home for it. Never fails.
+
+    root_fd: a descriptor of the container's root directory.
+    """
+    try:
+        fd = openat2(
+            root_fd, PASSWD, O_RDONLY | O_NONBLOCK | O_NOCTTY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        )
+    except OSError:
+        return DEFAULT_HOME
+    try:
+        if fstat(fd).st_mode & _S_IFMT != _S_IFREG:
+            return DEFAULT_HOME
+        return find_home(_read_up_to(fd, PASSWD_LIMIT), uid)
+    except OSError:
+        return DEFAULT_HOME
+    finally:
+        close(fd)
+
+
+def find_home(passwd: bytes, uid: int) -> bytes:
+    """The home in the first passwd(5) line with this uid, or `/`. Lines that are no passwd lines are passed
+    over.
+    """
+    wanted = b"%d" % uid
+    for line in passwd.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) >= 6 and fields[2] == wanted and not line.startswith(b"#"):
+            home = fields[5]
+            return home if home and b"\0" not in home else DEFAULT_HOME
+    return DEFAULT_HOME
+
+
+def _read_up_to(fd: int, limit: int) -> bytes:
+    content = b""
+    while len(content) < limit:
+        chunk = read(fd, min(_CHUNK, limit - len(content)))
+        if not chunk:
+            break
+        content += chunk
+    return content
