@@ -37,7 +37,7 @@ from _signal import (  # type: ignore[import-not-found]  # noqa: F401
 from _signal import signal as _sigaction
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import Struct, pack_into, unpack_from
-from fcntl import ioctl  # noqa: F401
+from fcntl import fcntl, ioctl  # noqa: F401
 from posix import (  # noqa: F401  re-exported: everyone else takes them from here
     O_APPEND,
     O_CLOEXEC,
@@ -62,6 +62,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     _exit,
     access,
     chdir,
+    chown,
     chroot,
     close,
     dup,
@@ -86,6 +87,9 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     isatty,
     kill,
     link,
+    major,
+    makedev,
+    minor,
     listdir,
     lseek,
     lstat,
@@ -268,6 +272,7 @@ FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
 
+OVERLAYFS_SUPER_MAGIC = 0x794C7630
 PROC_SUPER_MAGIC, SYSFS_MAGIC, DEVPTS_SUPER_MAGIC = 0x9FA0, 0x62656572, 0x1CD1
 CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, TMPFS_MAGIC = 0x27E0EB, 0x63677270, 0x01021994
 
@@ -369,6 +374,10 @@ PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
 PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_LOWER, PR_CAP_AMBIENT_CLEAR_ALL = 1, 2, 3, 4
 
 CLOSE_RANGE_CLOEXEC = 4
+F_ADD_SEALS, F_GET_SEALS = 1033, 1034
+F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE = 1, 2, 4, 8
+MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
+ST_RDONLY = 1
 SIGCHLD, SIGKILL, SIGTERM = 17, 9, 15
 RLIM_INFINITY = (1 << 64) - 1
 
