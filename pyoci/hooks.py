@@ -272,7 +272,7 @@ def _ended(pid: int) -> int | None:
 
 
 def _feed(fd: int, rest: memoryview) -> int:
-    """Write what the pipe takes. A hook that does not read its input is no error: then all counts as written."""
+    """Write what the pipe takes. Not reading it is no error of the hook: then all counts as written."""
     try:
         return write(fd, rest)
     except OSError as error:

@@ -132,7 +132,7 @@ from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll  # noqa: F401
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 # ------------------------------------------------------------------------------------------------- libc by way of _ctypes
@@ -545,15 +545,15 @@ def signalfd(signals: set[int]) -> int:
     return _check(_signalfd(-1, address(mask), SFD_CLOEXEC | SFD_NONBLOCK))
 
 
-def reset_signals() -> None:
-    """Every disposition back to the default and no signal blocked, as a program expects it that is about to be executed.
+def reset_signals(blocked: Iterable[int] = ()) -> None:
+    """Every disposition back to the default and only these signals blocked: none for a program about to be executed.
 
     The interpreter ignores SIGPIPE and SIGXFSZ, and an ignored signal stays ignored across execve(2).
     """
     for number in valid_signals():
         if number not in (SIGKILL, SIGSTOP) and getsignal(number) != SIG_DFL:
             _sigaction(number, SIG_DFL)
-    pthread_sigmask(SIG_SETMASK, ())
+    pthread_sigmask(SIG_SETMASK, blocked)
 
 
 def connect_unix(path: str) -> int:
