@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`run`, and `exec` without --detach: stay in front of a container's process until it ends, and end as it
+did.
+
+Our caller talks to the process through us: every signal we get is passed on, SIGWINCH means that our terminal
+has another size, and our exit code is that of the process.
+
+All signals are blocked and read from a signalfd, from before the process is made: so none is lost or fatal
+while it is being set up, and there is no handler that could run at a bad moment. Standard streams without a
+terminal need no attention, as the process simply inherits them.
+"""
+
+from __future__ import annotations
+
+from _struct import Struct
+from errno import EAGAIN, ECHILD, ESRCH
+
+from pyoci.errors import PyociError, failed
+from pyoci.syscalls import (
+    POLLIN,
+    PR_SET_CHILD_SUBREAPER,
+    SIGCHLD,
+    SIGINFO_SIZE,
+    SIGKILL,
+    SIGSTOP,
+    SIGTERM,
+    WNOHANG,
+    close,
+    getpid,
+    pidfd_send_signal,
+    poll,
+    prctl,
+    read,
+    reset_signals,
+    signalfd,
+    valid_signals,
+    waitpid,
+    waitstatus_to_exitcode,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.relay import Relay
+
+SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGURG, SIGWINCH = 1, 2, 3, 13, 23, 28
+# Faults of our own: blocked, they would kill us all the same, only with less to see.
+_SYNCHRONOUS = {4, 5, 6, 7, 8, 11, 31}  # SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGSEGV SIGSYS
+_ENDING = {SIGHUP, SIGINT, SIGQUIT, SIGTERM}
+
+# The head of struct signalfd_siginfo: signo, errno, code, pid.
+_SIGINFO = Struct("=IiiI")
+
+
+class Foreground:
+    """Call `prepare` first thing, make the process, then `wait` for it; `close` when all is done.
+
+    What `prepare` changes in this process, and a child inherits: all signals are blocked (the child must call
+    `reset_signals` before it executes anything), and unless `subreaper` is False we adopt the orphans below
+    us.
+    """
+
+    def __init__(self, *, subreaper: bool = True) -> None:
+        self.subreaper = subreaper
+        self.signals = -1
+        self.status: int | None = None
+
+    def prepare(self) -> None:
+        """Block the signals and open the signalfd. They queue up until `wait`. Raises PyociError."""
+        blocked = valid_signals() - {SIGKILL, SIGSTOP} - _SYNCHRONOUS
+        try:
+            if self.subreaper:
+                prctl(PR_SET_CHILD_SUBREAPER, 1)
+            reset_signals(blocked)
+            self.signals = signalfd(blocked)
+        except OSError as error:
+            raise failed("prepare to forward signals", error) from error
+
+    def wait(self, pid: int, pidfd: int, master: int | None = None) -> int:
+        """Serve the process until it ends: its exit code, or 128 plus the number of the signal that killed
+        it.
+
+        pid, pidfd: a child of ours, or by way of the subreaper an orphan. master: the master of its
+        pseudo-terminal, which this takes over and closes. Our own terminal is put back as it was, whatever
+        happens.
+        """
+        if master is None:
+            return self._serve(pid, pidfd, None)
+        from pyoci.relay import Relay  # loads termios, for which only a terminal has a use
+
+        relay = Relay(master)
+        try:
+            code = self._serve(pid, pidfd, relay)
+            self._finish(relay)
+            return code
+        finally:
+            relay.close()
+
+    def close(self) -> None:
+        """Close the signalfd. The signals stay blocked: what is left to do, clearing up, must not be cut
+        short.
+        """
+        if self.signals >= 0:
+            close(self.signals)
+            self.signals = -1
+
+    def _serve(self, pid: int, pidfd: int, relay: Relay | None) -> int:
+        while True:
+            waiting = poll()
+            waiting.register(self.signals, POLLIN)
+            waiting.register(pidfd, POLLIN)
+            for fd, events in relay.interests() if relay else ():
+                waiting.register(fd, events)
+            ready = {fd for fd, _ in waiting.poll(relay.patience() if relay else None)}
+            if self.signals in ready:
+                for number in self._received():
+                    self._forward(number, pid, pidfd, relay)
+            if relay:
+                relay.serve(ready)
+            if pidfd in ready:
+                return self._exit_code(pid)
+
+    def _received(self) -> list[int]:
+        """The signals that have come in, but for those that are no message to the container."""
+        received: list[int] = []
+        while True:
+            try:
+                number, _, _, sender = _SIGINFO.unpack_from(read(self.signals, SIGINFO_SIZE))
+            except OSError as error:
+                if error.errno == EAGAIN:
+                    return received
+                raise
+            # Our own writing to a closed pipe raises SIGPIPE, in our name.
+            if number != SIGURG and not (number == SIGPIPE and sender in (0, getpid())):
+                received.append(number)
+
+    def _forward(self, number: int, pid: int, pidfd: int, relay: Relay | None) -> None:
+        if number == SIGCHLD:
+            self._reap(pid)
+        elif number == SIGWINCH:
+            if relay:
+                relay.resize()
+        else:
+            try:
+                pidfd_send_signal(pidfd, number)
+            except OSError as error:
+                if error.errno != ESRCH:
+                    raise failed(f"forward signal {number} to the container", error) from error
+
+    def _reap(self, wanted: int) -> None:
+        """Collect every child that has ended: the process itself, and orphans that came to us."""
+        while True:
+            try:
+                ended, status = waitpid(-1, WNOHANG)
+            except OSError as error:
+                if error.errno == ECHILD:
+                    return
+                raise
+            if ended == 0:
+                return
+            if ended == wanted:
+                self.status = status
+
+    def _exit_code(self, pid: int) -> int:
+        self._reap(pid)
+        if self.status is None:
+            raise PyociError(f"wait for process {pid}: it ended, but is no child of ours to tell how")
+        code = waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else 128 - code
+
+    def _finish(self, relay: Relay) -> None:
+        """The last output. Only a signal that is to end us ends the wait for its reader."""
+        stop = signalfd(_ENDING)
+        try:
+            relay.finish(stop)
+        finally:
+            close(stop)
