@@ -134,8 +134,9 @@ class Result:
         """The call failed with `status`, and said each of `fragments` on standard error."""
         assert self.status == status, f"should exit {status}: {self}"
         assert self.err.strip(), f"failed without a word: {self}"
+        said = self.err.replace('\\"', '"')  # a log line in text form quotes the message
         for fragment in fragments:
-            assert fragment in self.err, f"should say {fragment!r}: {self}"
+            assert fragment in said, f"should say {fragment!r}: {self}"
         return self
 
     def __str__(self) -> str:
