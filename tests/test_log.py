@@ -36,9 +36,7 @@ def test_a_json_file_holds_one_object_unless_debugging(
     log.open(str(tmp_path / "log"))
     say_all(log)
     os.close(log.fd)
-    assert levels((tmp_path / "log").read_text()) == (
-        ["debug", "info", "warning", "error"] if debug else ["error"]
-    )
+    assert levels((tmp_path / "log").read_text()) == (["debug", "info", "warning", "error"] if debug else ["error"])
     assert capfd.readouterr().err == "pyoci: warning: a doubt\npyoci: an end\n"
 
 
@@ -74,9 +72,7 @@ def test_stderr_alone_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert levels(capfd.readouterr().err) == ["warning", "error"]
 
 
-def test_warnings_stay_off_a_stderr_that_is_read_as_output(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_warnings_stay_off_a_stderr_that_is_read_as_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = Log()
     log.quiet = True
     log.warning("told, as there is no file")

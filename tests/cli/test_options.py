@@ -36,7 +36,7 @@ PASSING = COMMAND.replace(passes_on=True)
 
 
 def read(*words: str, command: Command = COMMAND) -> Call:
-    return parse(Call(command), words)
+    return parse(Call(command), list(words))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_options_that_cannot_be_read(words: list[str], told: str) -> None:
     ],
 )
 def test_numbers_of_arguments_that_are_refused(words: list[str], told: str) -> None:
-    with pytest.raises(UsageError, match="^try: ") as caught:
+    with pytest.raises(UsageError, match=r"^try: ") as caught:
         check_arguments(read(*words))
     assert told in caught.value.message
 

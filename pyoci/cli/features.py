@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pyoci features`: what this runtime knows, whether or not this host has it (features.md, features-linux.md).
+
+The lists are those that the code itself goes by.
+"""
+
+from __future__ import annotations
+
+from pyoci import SPEC_VERSION, __version__, capabilities, seccomp
+from pyoci.cli.options import Call, Command
+from pyoci.cli.output import put
+from pyoci.jsontext import dumps
+from pyoci.plan.model import Hooks
+from pyoci.plan.mounts import option_names
+from pyoci.plan.namespaces import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.log import Log
+
+COMMAND = Command(
+    name="features",
+    summary="Show what this runtime knows",
+    description="""\
+Writes a JSON object, the "features structure" of the runtime specification: the versions of the specification, hooks,
+mount options, namespaces, capabilities, seccomp actions and so on that config.json may name. It tells nothing about
+the host.""",
+    examples=(("pyoci features", "show it"),),
+)
+_OLDEST_SPEC = "1.0.0"
+
+
+def run(call: Call, log: Log) -> int:
+    put(dumps(features(), indent=4) + "\n")
+    return 0
+
+
+def features() -> dict[str, Any]:
+    """The features structure."""
+    return {
+        "ociVersionMin": _OLDEST_SPEC,
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(Hooks._fields),
+        "mountOptions": option_names(),
+        "linux": {
+            "namespaces": sorted(FLAGS),
+            "capabilities": list(capabilities.NAMES),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(seccomp.ACTIONS),
+                "operators": sorted(seccomp.OPERATORS),
+                "archs": sorted(seccomp.ARCHES),
+                "knownFlags": sorted(seccomp.FLAGS),
+                "supportedFlags": sorted(seccomp.FLAGS),
+            },
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "memoryPolicy": {"modes": [], "flags": []},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false", "pyoci.version": __version__},
+    }

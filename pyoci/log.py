@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pyoci has to say, to the log file that an engine reads and to the person at stderr.
+
+The contract that engines rely on: containerd takes the last line of level `error` of a JSON log; podman parses the
+whole JSON log as one object; conmon passes stderr on. Hence, of a call without `--debug`, a JSON log gets its one
+error and nothing else, and stderr gets the same text. Without a log file stderr is the log, in the format asked for.
+
+                    JSON file       text file      stderr
+    error           always          always         always
+    warning         with --debug    always         unless the engine takes stderr for output
+    info, debug     with --debug    with --debug   with --debug, when there is no file
+
+Nothing here raises: a full disk must not hide the failure that is being reported. A process inside a container never
+logs; what it has to report goes through its channel.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pyoci.jsontext import dumps, quote
+from pyoci.syscalls import O_APPEND, O_CLOEXEC, O_CREAT, O_NOCTTY, O_WRONLY, open, write
+
+_STDERR = 2
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+class Log:
+    """Where messages go. Levels are those of runc's log: error, warning, info, debug.
+
+    `quiet` keeps warnings off stderr if there is a file for them: some engines read stdout and stderr as one text.
+    """
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.json = False
+        self.verbose = False
+        self.quiet = False
+
+    def open(self, path: str) -> None:
+        """Append to a log file from now on, made with mode 0644 if it is missing. Raises OSError."""
+        self.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o644)
+
+    def error(self, message: str, **details: object) -> None:
+        """The reason why the call fails. `details` become further keys of a JSON entry (plain data)."""
+        self._write_file("error", message, details)
+        if self.fd < 0 and self.json:
+            _put(_STDERR, _json_line("error", message, details))
+        else:
+            _put(_STDERR, f"pyoci: {printable(message)}\n")
+
+    def warning(self, message: str) -> None:
+        """Something that the caller should know, though the call goes on."""
+        if self.verbose or not self.json:
+            self._write_file("warning", message)
+        if self.fd < 0 or not self.quiet:
+            self._write_stderr("warning", message)
+
+    def info(self, message: str) -> None:
+        """A step on the way, told with --debug only."""
+        self._trace("info", message)
+
+    def debug(self, message: str) -> None:
+        """A detail on the way, told with --debug only."""
+        self._trace("debug", message)
+
+    def _trace(self, level: str, message: str) -> None:
+        if self.verbose and self.fd >= 0:
+            self._write_file(level, message)
+        elif self.verbose:
+            self._write_stderr(level, message)
+
+    def _write_file(self, level: str, message: str, details: dict[str, object] | None = None) -> None:
+        if self.fd < 0:
+            return
+        if self.json:
+            _put(self.fd, _json_line(level, message, details or {}))
+        else:
+            _put(self.fd, f'time="{timestamp()}" level={level} msg={quote(message)}\n')
+
+    def _write_stderr(self, level: str, message: str) -> None:
+        if self.json and self.fd < 0:
+            _put(_STDERR, _json_line(level, message, {}))
+        else:
+            _put(_STDERR, f"pyoci: {level}: {printable(message)}\n")
+
+
+def timestamp() -> str:
+    """The present time as RFC 3339 writes it, in UTC, to the second."""
+    now = time.gmtime()
+    return f"{now[0]}-{now[1]:02}-{now[2]:02}T{now[3]:02}:{now[4]:02}:{now[5]:02}Z"
+
+
+def printable(text: str) -> str:
+    """The text with its control characters spelled out: a file's name or a hook's output may hold terminal commands."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
+
+
+def _json_line(level: str, message: str, details: dict[str, object]) -> str:
+    return dumps({"level": level, "msg": message, "time": timestamp(), **details}) + "\n"
+
+
+def _put(fd: int, text: str) -> None:
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[write(fd, data) :]
+    except OSError:
+        return
