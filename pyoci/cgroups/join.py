@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moving a process into a container's cgroups."""
+
+from __future__ import annotations
+
+import errno
+import time
+
+from pyoci.cgroups.files import DENIED, put, write_failed
+from pyoci.errors import CgroupError, reason
+from pyoci.syscalls import O_CLOEXEC, O_DIRECTORY, O_PATH, open, rmdir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroups.plan import CgroupPlan
+
+_TRIES = 5
+
+
+def open_dir(paths: dict[str, str]) -> int:
+    """A descriptor of the container's cgroup of version 2, for clone3 with CLONE_INTO_CGROUP.
+
+    Unlike `join`, such a clone counts against pids.max, and fails with EBUSY if the container has made itself sub-cgroups
+    with controllers. Raises CgroupError.
+    """
+    try:
+        return open(paths[""], O_PATH | O_DIRECTORY | O_CLOEXEC)
+    except OSError as error:
+        raise CgroupError(f"open {paths['']}: {reason(error)}") from error
+
+
+def join(paths: dict[str, str], pid: int, plan: CgroupPlan | None = None) -> dict[str, str]:
+    """Move a process into the cgroups; the paths that it is in then, less those that `plan` lets us do without.
+
+    The first of these writes after a while waits for the kernel some 5 to 16 ms (an RCU grace period), so let the process
+    have something to do meanwhile. Raises CgroupError.
+    """
+    joined = dict(paths)
+    for directory in dict.fromkeys(paths.values()):
+        try:
+            _join(f"{directory}/cgroup.procs", pid)
+        except OSError as error:
+            if plan is None:
+                raise write_failed(f"{directory}/cgroup.procs", str(pid), error) from error
+            drop(plan, directory, joined, error, f'write "{pid}" to {directory}/cgroup.procs')
+            _remove_quietly(directory)
+    return joined
+
+
+def _join(file: str, pid: int) -> None:
+    for remaining in reversed(range(_TRIES)):
+        try:
+            put(file, str(pid))
+            return
+        except OSError as error:
+            # EINVAL: it has just been cloned and is not yet known to the scheduler.
+            if error.errno != errno.EINVAL or not remaining:
+                raise
+        time.sleep(0.03)
+
+
+def _remove_quietly(directory: str) -> None:
+    try:
+        rmdir(directory)
+    except OSError:
+        pass  # empty, ours and unused, but no part of the container any more
+
+
+def drop(plan: CgroupPlan, directory: str, paths: dict[str, str], error: OSError, step: str) -> None:
+    """Take a directory that cannot be had out of `paths`, if the plan lets us do without it. Raises CgroupError if not."""
+    names = [name for name, path in paths.items() if path == directory]
+    denied = errno.errorcode.get(error.errno or 0) in DENIED
+    if plan.unprivileged and denied and plan.mode == "v2" and plan.needed:
+        raise CgroupError(
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: "
+            f"{step}: {reason(error)}"
+        ) from error
+    if not (plan.unprivileged and denied) and not all(name in plan.optional for name in names):
+        raise CgroupError(f"{step}: {reason(error)}") from error
+    for name in names:
+        del paths[name]

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linux.resources as a list of writes, each section by the version of cgroups that its controller is mounted with. Pure.
+
+On a hybrid host some controllers may belong to the unified hierarchy; so the version is a matter of the controller, not
+of the host.
+"""
+
+from __future__ import annotations
+
+from pyoci.cgroups import v1, v2
+from pyoci.errors import CgroupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+    from typing import Any
+
+    from pyoci.cgroups.writes import Write
+
+    Section = Callable[[Any], list[Write]]
+
+# The section of linux.resources, the controller in version 1, what makes writes of it in version 1 and in version 2.
+_SECTIONS: tuple[tuple[str, str, Section, Section | None], ...] = (
+    ("pids", "pids", v1.pids, v2.pids),
+    ("memory", "memory", v1.memory, v2.memory),
+    ("blockIO", "blkio", v1.block_io, v2.block_io),
+    ("cpu", "cpu", v1.cpu, v2.cpu),
+    ("hugepageLimits", "hugetlb", v1.hugepages, v2.hugepages),
+    ("rdma", "rdma", v1.rdma, v2.rdma),
+    ("network", "net_cls", v1.net_cls, None),
+    ("network", "net_prio", v1.net_prio, None),
+)
+# What must be in place before a process can join: an empty cpuset takes none, nor does a real-time budget of 0.
+_EARLY: tuple[tuple[str, str, Section, Section | None], ...] = (
+    ("cpu", "cpuset", v1.cpuset, v2.cpuset),
+    ("cpu", "cpu", v1.realtime, None),
+)
+_ONLY_V1 = ("swappiness", "disableOOMKiller", "useHierarchy")
+
+
+def early(resources: dict[str, Any], available: Container[str]) -> tuple[Write, ...]:
+    """What to write before a process joins. `available` are the controllers of version 1, and "" if there is version 2.
+
+    Raises CgroupError for what this host cannot limit, as does `late`.
+    """
+    return _writes(_EARLY, resources, available)
+
+
+def late(resources: dict[str, Any], available: Container[str]) -> tuple[Write, ...]:
+    """What may be written while the container's process is in its cgroup already, devices excepted."""
+    writes = _writes(_SECTIONS, resources, available)
+    unified = resources.get("unified")
+    if not unified:
+        return writes
+    if not only_v2(available):
+        raise CgroupError("invalid configuration: cannot use unified on cgroup v1")
+    return (*writes, *v2.unified(unified))
+
+
+def only_v2(available: Container[str]) -> bool:
+    """Whether there is the unified hierarchy and no other."""
+    return "" in available and not any(name in available for name in ("memory", "cpu", "devices", "freezer", "pids"))
+
+
+def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[str]) -> tuple[Write, ...]:
+    """The writes for an update: `changes` over the linux.resources that were in force (`saved`).
+
+    What is absent stays as it is; only values that the kernel takes together, or that are converted together, are filled
+    in. Devices are not updated. Raises CgroupError.
+    """
+    if "devices" in changes:
+        changes = {key: value for key, value in changes.items() if key != "devices"}
+    for section, keys in (("cpu", ("quota", "period")), ("memory", ("limit", "swap"))):
+        new, old = changes.get(section) or {}, saved.get(section) or {}
+        # Lifting the limit of memory lifts that of swap as well, so the old one is no part of it.
+        lifted = section == "memory" and new.get("limit") == -1
+        if any(key in new for key in keys) and not lifted:
+            filled = {key: old[key] for key in keys if key in old and key not in new}
+            changes = {**changes, section: {**new, **filled}}
+    return (*early(changes, available), *late(changes, available))
+
+
+def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The linux.resources in force after an update, to be saved."""
+    merged = dict(saved)
+    for section, new in changes.items():
+        old = merged.get(section)
+        merged[section] = {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new
+    return merged
+
+
+def ignored(resources: dict[str, Any], available: Container[str]) -> tuple[str, ...]:
+    """What was asked for but has no counterpart here, in words."""
+    notes = []
+    memory, network = resources.get("memory") or {}, resources.get("network") or {}
+    for key in ("kernel", "kernelTCP"):
+        if memory.get(key):
+            notes.append(f"linux.resources.memory.{key} is ignored: the kernel has no such limit any more")
+    if "memory" not in available:
+        notes += [f"linux.resources.memory.{key} is ignored: cgroup v1 only" for key in _ONLY_V1 if memory.get(key)]
+    for key, controller in (("classID", "net_cls"), ("priorities", "net_prio")):
+        if network.get(key) and controller not in available and "" in available:
+            notes.append(f"linux.resources.network.{key} is ignored: cgroup v1 only")
+    return tuple(notes)
+
+
+def controllers(writes: tuple[Write, ...]) -> tuple[str, ...]:
+    """The controllers of the unified hierarchy that these writes need."""
+    return tuple(
+        dict.fromkeys(w.file.partition(".")[0] for w in writes if not w.controller and w.file[:7] != "cgroup.")
+    )
+
+
+def _writes(
+    sections: tuple[tuple[str, str, Section, Section | None], ...], resources: dict[str, Any], available: Container[str]
+) -> tuple[Write, ...]:
+    writes: list[Write] = []
+    for section, controller, first, second in sections:
+        values = resources.get(section)
+        if not values:
+            continue
+        if controller in available:
+            writes += first(values)
+        elif "" in available:
+            writes += second(values) if second else ()
+        elif first(values):
+            raise CgroupError(f"linux.resources.{section}: no {controller} controller is mounted on this host")
+    return tuple(writes)

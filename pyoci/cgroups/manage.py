@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cgroupfs driver: it makes, joins, limits and removes a container's cgroups by their directories and files.
+
+A driver is chosen once, by the plan, whose `driver` the state file keeps; `create`, `join`, `apply` and `remove` are what
+another one (systemd) has to offer beside. Freezing and signalling go by the paths alone and are the same for all.
+"""
+
+from __future__ import annotations
+
+from pyoci.cgroups import bpf, freezer
+from pyoci.cgroups.apply import apply_writes
+from pyoci.cgroups.files import parent
+from pyoci.cgroups.join import drop
+from pyoci.cgroups.prepare import check_type, enable_controllers, fill_cpuset
+from pyoci.cgroups.processes import pids
+from pyoci.errors import CgroupError, reason
+from pyoci.syscalls import mkdir, rmdir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroups.plan import CgroupPlan
+
+
+def create(plan: CgroupPlan) -> dict[str, str]:
+    """Make the cgroups and what a process needs to join them. The paths: those of the plan, less what we may do without.
+
+    A cgroup that is there already is used if it is empty and not frozen. On failure what was made is removed again.
+    Raises CgroupError.
+    """
+    paths = dict(plan.paths)
+    made: list[str] = []
+    try:
+        found = [directory for directory in plan.directories if not _made(plan, directory, paths, made)]
+        if found:
+            _check_unused({name: path for name, path in paths.items() if path in found}, paths)
+        if "" in paths and (plan.mode == "v2" or plan.needed):
+            enable_controllers(plan, paths[""])
+            check_type(paths[""], plan.needed)
+        if "cpuset" in paths:
+            fill_cpuset(parent(paths["cpuset"]), plan.mount_points["cpuset"])
+        apply_writes(plan.before, paths)
+        if "cpuset" in paths:
+            fill_cpuset(paths["cpuset"], plan.mount_points["cpuset"])
+    except BaseException:
+        for directory in reversed(made):
+            try:
+                rmdir(directory)
+            except OSError:
+                pass  # what failed first is the better thing to know
+        raise
+    return paths
+
+
+def _made(plan: CgroupPlan, directory: str, paths: dict[str, str], made: list[str]) -> bool:
+    """Make a directory and its parents; False if it was there. If it cannot be had and need not be, drop it from `paths`."""
+    try:
+        return _make(directory, made)
+    except OSError as error:
+        drop(plan, directory, paths, error, f"mkdir {directory}")
+        return True
+
+
+def _make(directory: str, made: list[str]) -> bool:
+    try:
+        mkdir(directory, 0o755)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        _make(parent(directory), made)
+        return _make(directory, made)
+    made.append(directory)
+    return True
+
+
+def _check_unused(found: dict[str, str], paths: dict[str, str]) -> None:
+    """Raises CgroupError if what another container may have left, or still uses, is in our way."""
+    for directory in found.values():
+        try:
+            members = pids({"": directory})
+        except OSError as error:
+            raise CgroupError(f"list the processes in {directory}: {reason(error)}") from error
+        if members:
+            count = f"{len(members)} process(es) found in {directory}"
+            raise CgroupError(f"container's cgroup is not empty: {count}, the first is {members[0]}")
+    if freezer.is_frozen(paths):
+        raise CgroupError(f"container's cgroup unexpectedly frozen: {paths.get('freezer') or paths['']}")
+
+
+def apply(plan: CgroupPlan, paths: dict[str, str]) -> tuple[str, ...]:
+    """Set the limits and the device rules, with init in its cgroup; what could not be done and may be left, in words.
+
+    Raises CgroupError.
+    """
+    notes = apply_writes(plan.after, paths)
+    if plan.devices_by_bpf and "" in paths:
+        try:
+            bpf.install(paths[""], plan.program)
+        except CgroupError as error:
+            if not plan.devices_lenient:
+                raise
+            notes = (*notes, error.message)
+    return notes

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be written to a cgroup, as data."""
+
+from __future__ import annotations
+
+from pyoci.record import Record
+
+
+class Write(Record):
+    """One write(2) to a cgroup's file.
+
+    `controller` is the key into the paths of a plan, `file` a name in that directory. `why` is the property asked for.
+
+    Errnos by name: one in `tolerate` makes the write pass as not done; one in `later` has it tried again after all
+    others, for values that the kernel checks against each other. If the file does not exist, `otherwise` is done in its
+    place. `above` names a file whose present number must be less than the value, or else nothing is written.
+    """
+
+    controller: str
+    file: str
+    value: str
+    why: str
+    tolerate: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    otherwise: Write | None = None
+    above: str = ""
+
+    def text(self) -> str:
+        """`memory.max = 67108864`, for people."""
+        return f"{self.file} = {self.value.strip()}"
