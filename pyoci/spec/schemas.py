@@ -38,7 +38,8 @@ def read(name: str) -> Schema:
 
 def load(name: str) -> Schema:
     """The schema called `name`, such as "config" or "config-linux-resources", with its references resolved."""
-    return _Resolver().resolve({"$ref": f"{name}.schema.json"}, "")
+    schema: Schema = _Resolver().resolve({"$ref": f"{name}.schema.json"}, "")
+    return schema
 
 
 def description(schema: Schema) -> tuple[str, str]:
