@@ -68,11 +68,7 @@ def _obstacle(path: str) -> str | None:
 
 def quote(text: str) -> str:
     """The text in double quotes, unprintable characters escaped, so that one message stays one line."""
-    return (
-        '"'
-        + "".join(char if char.isprintable() and char not in '"\\' else _escape(char) for char in text)
-        + '"'
-    )
+    return '"' + "".join(char if char.isprintable() and char not in '"\\' else _escape(char) for char in text) + '"'
 
 
 def _escape(char: str) -> str:

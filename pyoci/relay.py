@@ -166,9 +166,7 @@ def _find_console() -> int:
 
 def _raw(mode: list[Any]) -> None:
     """cfmakeraw(3), but for OPOST."""
-    mode[_IFLAG] &= ~(
-        termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR
-    )
+    mode[_IFLAG] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR)
     mode[_IFLAG] &= ~(termios.ICRNL | termios.IXON)
     mode[_LFLAG] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     mode[_CFLAG] = mode[_CFLAG] & ~(termios.CSIZE | termios.PARENB) | termios.CS8

@@ -127,9 +127,7 @@ def _rule(entry: dict[str, Any], where: str) -> Rule:
         if operator not in OPERATORS or not 0 <= index < _MAX_ARGUMENTS:
             raise SpecError(f"{where}.args[{position}]: no comparison {operator!r} of argument {index}")
         conditions.append(
-            Comparison(
-                index=index, operator=operator, value=argument["value"], second=argument.get("valueTwo") or 0
-            )
+            Comparison(index=index, operator=operator, value=argument["value"], second=argument.get("valueTwo") or 0)
         )
     return Rule(
         names=tuple(entry["names"]),

@@ -55,9 +55,7 @@ def compile_filter(plan: SeccompPlan) -> Program:
     library = load("seccomp")
     native = library.system_arch() & 0xFFFFFFFF
     architectures = {native: native} | {_token(library, name): 0 for name in plan.architectures}
-    numbers = {
-        name: library.resolve_syscall(library.Arch.NATIVE, name) for rule in plan.rules for name in rule.names
-    }
+    numbers = {name: library.resolve_syscall(library.Arch.NATIVE, name) for rule in plan.rules for name in rule.names}
     filter_ = _new_filter(library, plan, len(numbers))
     for rule in plan.rules:
         for conditions in _alternatives(library, rule):
@@ -81,9 +79,7 @@ def _token(library: Any, name: str) -> int:
     """libseccomp's number for an architecture like SCMP_ARCH_X86: the kernel's AUDIT_ARCH_*, but for x32."""
     token = getattr(library.Arch, name.removeprefix("SCMP_ARCH_"), None)
     if token is None or not name.startswith("SCMP_ARCH_"):
-        raise PyociError(
-            f"linux.seccomp.architectures: {name!r} is not known to the libseccomp installed here"
-        )
+        raise PyociError(f"linux.seccomp.architectures: {name!r} is not known to the libseccomp installed here")
     return int(token) & 0xFFFFFFFF
 
 
@@ -101,9 +97,7 @@ def _new_filter(library: Any, plan: SeccompPlan, names: int) -> Any:
         if names > _TREE_THRESHOLD:
             filter_.set_attr(library.Attr.CTL_OPTIMIZE, _OPTIMIZE_TREE)
     except (RuntimeError, ValueError, OSError) as error:
-        raise PyociError(
-            f"linux.seccomp: start a filter for {', '.join(plan.architectures)}: {error}"
-        ) from error
+        raise PyociError(f"linux.seccomp: start a filter for {', '.join(plan.architectures)}: {error}") from error
     return filter_
 
 
@@ -112,9 +106,7 @@ def _alternatives(library: Any, rule: Rule) -> list[tuple[Any, ...]]:
     with runc, any of them will do.
     """
     conditions = [
-        library.Arg(
-            item.index, getattr(library, item.operator.removeprefix("SCMP_CMP_")), item.value, item.second
-        )
+        library.Arg(item.index, getattr(library, item.operator.removeprefix("SCMP_CMP_")), item.value, item.second)
         for item in rule.conditions
     ]
     if len({item.index for item in rule.conditions}) < len(conditions):

@@ -96,9 +96,7 @@ def open_pty(root_fd: int, height: int = 0, width: int = 0) -> Pty:
 
 def _open_ptmx(root_fd: int) -> int:
     """A new master. Nothing is opened before it is known for what it is: opening some devices has effects."""
-    directory = openat2(
-        root_fd, "dev/pts", O_PATH | O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-    )
+    directory = openat2(root_fd, "dev/pts", O_PATH | O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     try:
         if fstatfs_type(directory) != DEVPTS_SUPER_MAGIC or fstat(directory).st_ino != _DEVPTS_ROOT_INODE:
             raise PyociError("/dev/pts is not a devpts mount, and process.terminal needs one")
@@ -116,9 +114,7 @@ def _open_ptmx(root_fd: int) -> int:
 def bind_console(root_fd: int, slave: int) -> None:
     """Mount the slave over /dev/console, which is made if it is missing. Raises PyociError."""
     try:
-        directory = openat2(
-            root_fd, "dev", O_PATH | O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-        )
+        directory = openat2(root_fd, "dev", O_PATH | O_DIRECTORY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
         try:
             target = _console_target(directory)
             try:
@@ -148,9 +144,7 @@ def _console_target(directory: int) -> int:
     target = openat2(directory, "console", O_PATH | O_NOFOLLOW, resolve=RESOLVE_BENEATH)
     if fstat(target).st_mode & _S_IFMT not in (_S_IFREG, _S_IFCHR):
         close(target)
-        raise PyociError(
-            "/dev/console in the container is neither a file nor a device: refusing to mount on it"
-        )
+        raise PyociError("/dev/console in the container is neither a file nor a device: refusing to mount on it")
     return target
 
 

@@ -34,9 +34,7 @@ def home_directory(root_fd: int, uid: int) -> bytes:
     root_fd: a descriptor of the container's root directory.
     """
     try:
-        fd = openat2(
-            root_fd, PASSWD, O_RDONLY | O_NONBLOCK | O_NOCTTY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-        )
+        fd = openat2(root_fd, PASSWD, O_RDONLY | O_NONBLOCK | O_NOCTTY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     except OSError:
         return DEFAULT_HOME
     try:

@@ -22,7 +22,7 @@ LAYERS = (
     {"process", "relay"},
     {"bundle", "rootfs", "state"},
     {"plan"},
-    {"host"},
+    {"host", "seccomp_compiler"},
     {"capabilities", "cgroups", "executable", "hooks", "network", "seal", "seccomp", "terminal", "users"},
     {"spec"},
     {"thirdparty"},
