@@ -16,8 +16,9 @@ import sys
 from pyoci.cli.options import Call, check_arguments, parse, suggestion
 from pyoci.cli.output import ReaderGone, occupy_standard_descriptors
 from pyoci.cli.settings import GLOBAL
-from pyoci.errors import PyociError, UsageError, describe, failed
+from pyoci.errors import PyociError, SpecError, UsageError, describe, failed
 from pyoci.log import Log
+from pyoci.record import Record
 from pyoci.syscalls import _exit, getpid
 
 TYPE_CHECKING = False
@@ -176,8 +177,11 @@ def _message(error: BaseException) -> str:
 
 
 def _details(error: BaseException) -> dict[str, object]:
-    """Keys beside the message in a JSON log, for programs: the kind of failure, and the kernel's error number."""
+    """Keys beside the message in a JSON log, for programs: the kind of failure, the kernel's error number, and of a
+    configuration the problems one by one."""
     details: dict[str, object] = {"kind": type(error).__name__}
+    if isinstance(error, SpecError) and error.problems:
+        details["problems"] = [problem.asdict() for problem in error.problems if isinstance(problem, Record)]
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno is not None:
         details["errno"] = cause.errno

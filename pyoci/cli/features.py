@@ -30,6 +30,11 @@ the host.""",
     examples=(("pyoci features", "show it"),),
 )
 _OLDEST_SPEC = "1.0.0"
+# What libseccomp 2.5 knows, the oldest one that is of use; a newer one may know more.
+_ARCHITECTURES = (
+    "AARCH64 ARM MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC PARISC64 PPC PPC64 PPC64LE RISCV64 S390 S390X"
+    " X32 X86 X86_64"
+).split()
 
 
 def run(call: Call, log: Log) -> int:
@@ -52,9 +57,9 @@ def features() -> dict[str, Any]:
                 "enabled": True,
                 "actions": sorted(seccomp.ACTIONS),
                 "operators": sorted(seccomp.OPERATORS),
-                "archs": sorted(seccomp.ARCHES),
+                "archs": [f"SCMP_ARCH_{name}" for name in _ARCHITECTURES],
                 "knownFlags": sorted(seccomp.FLAGS),
-                "supportedFlags": sorted(seccomp.FLAGS),
+                "supportedFlags": sorted(seccomp.supported_flags()),
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

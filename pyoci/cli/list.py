@@ -65,7 +65,17 @@ def _states(call: Call, log: Log) -> list[dict[str, Any]]:
         if call.outer is not None and call.outer.given("root"):
             raise failed(f"list the containers below {chosen.root}", error) from error
         return []  # nobody has created a container yet
-    return container.states(chosen)
+    return [{**state, "owner": _user_name(state["owner"])} for state in container.list_containers(chosen)]
+
+
+def _user_name(uid: int) -> str:
+    """The user's name, or `#1000` if nobody has that number."""
+    import pwd  # it may ask name services, which is more than other commands should load
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

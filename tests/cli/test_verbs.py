@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pyoci.container import CreateOptions, ExecOptions
 
 from pyoci import cli, container
 from pyoci.cli.kill import signal_number
 from pyoci.cli.options import Call, check_arguments, parse
 from pyoci.cli.settings import GLOBAL
+from pyoci.container import CreateOptions, ExecOptions
 from pyoci.errors import UsageError
 from pyoci.log import Log
 
