@@ -164,7 +164,8 @@ def containers(
 
     yield make
     complaints: list[str] = []
-    for container in made:
+    # Last made, first deleted: those that joined a pid namespace must be reaped before its init can end.
+    for container in reversed(made):
         complaints += container.clean_up()
     shutil.rmtree(scratch, ignore_errors=True)
     # Where the test itself is known to fail, what it leaves behind is part of that failure.

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks: all six kinds, where they run, what they are told, and what their failure means."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import Container, eventually, is_gone_or_zombie, namespace_of
+
+differs = pytest.mark.differs
+
+IN_RUNTIME = ["prestart", "createRuntime", "poststart", "poststop"]
+IN_CONTAINER = ["createContainer", "startContainer"]
+KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+BEFORE_START = ["prestart", "createRuntime", "createContainer"]
+
+
+def hook(script: str, *args: str, path: str = "/bin/sh", **more: Any) -> dict[str, Any]:
+    """A hook that runs a shell script; its directory on the host is $1 in the script."""
+    return {"path": path, "args": ["sh", "-c", script, "sh", *args], "env": ["PATH=/bin:/usr/bin:/usr/sbin:/sbin"], **more}
+
+
+@pytest.fixture
+def notes(container: Container) -> Path:
+    """A directory where hooks leave their notes, at the same path on the host and in the container."""
+    path = container.scratch / "notes"
+    path.mkdir()
+    path.chmod(0o777)
+    inside = container.rootfs / path.relative_to("/")
+    inside.mkdir(parents=True)
+    container.mounts.append({"destination": str(path), "source": str(path), "type": "bind", "options": ["bind"]})
+    return path
+
+
+def add(container: Container, kind: str, *hooks: dict[str, Any]) -> None:
+    container.config.setdefault("hooks", {}).setdefault(kind, []).extend(hooks)
+
+
+def live(container: Container) -> None:
+    """A whole life, from create to delete."""
+    container.create(args=["true"]).ok()
+    container.start().ok()
+    container.wait()
+    container.delete().ok()
+
+
+@differs(runc="1.1.5 runs poststart hooks in create")
+def test_all_hooks_run_in_order(container: Container, notes: Path) -> None:
+    for kind in reversed(KINDS):
+        add(container, kind, hook(f"echo {kind} 1 >> {notes}/log"), hook(f"echo {kind} 2 >> {notes}/log"))
+    live(container)
+    assert (notes / "log").read_text().splitlines() == [f"{kind} {number}" for kind in KINDS for number in (1, 2)]
+
+
+@differs(runc="1.1.5 runs poststart hooks in create")
+def test_hooks_run_at_their_commands(container: Container, notes: Path) -> None:
+    for kind in KINDS:
+        add(container, kind, hook(f"echo {kind} >> {notes}/log"))
+    log = notes / "log"
+    container.create(args=["sleep", "1000"]).ok()
+    assert log.read_text().split() == KINDS[:3]
+    container.start().ok()
+    assert log.read_text().split() == KINDS[:5]
+    container.delete("--force").ok()
+    assert log.read_text().split() == KINDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("prestart", "creating"),
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("startContainer", "created"),
+        pytest.param("poststart", "running", marks=differs(runc="1.1.5 runs poststart hooks in create")),
+        ("poststop", "stopped"),
+    ],
+)
+def test_a_hook_reads_the_state(container: Container, notes: Path, kind: str, status: str) -> None:
+    container.config["annotations"] = {"org.example": "value"}
+    add(container, kind, hook(f"cat > {notes}/state"))
+    container.create(args=["sleep", "1000"]).ok()
+    container.start().ok()
+    container.delete("--force").ok()
+    state = json.loads((notes / "state").read_text())
+    pid = {"createContainer": 1, "startContainer": 1, "poststop": 0}.get(kind, container.pid)
+    if kind == "poststop" and "pid" not in state:
+        state["pid"] = 0
+    assert state["ociVersion"]
+    assert {key: state[key] for key in ("id", "status", "bundle", "annotations", "pid")} == {
+        "id": container.id,
+        "status": status,
+        "bundle": str(container.bundle),
+        "annotations": {"org.example": "value"},
+        "pid": pid,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hook_runs_in_its_namespaces(container: Container, notes: Path, kind: str) -> None:
+    add(container, kind, hook(f"for n in mnt net ipc uts; do readlink /proc/self/ns/$n; done > {notes}/ns"))
+    container.create(args=["sleep", "1000"]).ok()
+    inside = [namespace_of(container.pid, name) for name in ("mnt", "net", "ipc", "uts")]
+    container.start().ok()
+    container.delete("--force").ok()
+    outside = [namespace_of("self", name) for name in ("mnt", "net", "ipc", "uts")]
+    assert (notes / "ns").read_text().split() == (inside if kind in IN_CONTAINER else outside)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "startContainer"])
+def test_a_hook_sees_the_hosts_files(container: Container, notes: Path, kind: str) -> None:
+    """All but startContainer come before pivot_root or stay outside."""
+    add(container, kind, hook(f"readlink -f {container.bundle}/config.json > {notes}/seen"))
+    live(container)
+    assert (notes / "seen").read_text().strip() == str(container.bundle / "config.json")
+
+
+def test_start_container_sees_the_containers_files(container: Container, notes: Path) -> None:
+    (container.rootfs / "only-inside").write_text("")
+    add(container, "startContainer", hook(f"ls /only-inside > {notes}/seen"))
+    live(container)
+    assert (notes / "seen").read_text() == "/only-inside\n"
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime"])
+def test_a_runtime_hook_finds_the_containers_namespaces(container: Container, notes: Path, kind: str) -> None:
+    """Network plugins enter the network namespace of the pid they read."""
+    script = f"""pid=$(sed 's/.*"pid": *\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {notes}/ns"""
+    add(container, kind, hook(script))
+    container.create().ok()
+    assert (notes / "ns").read_text().strip() == namespace_of(container.pid, "net")
+
+
+def test_the_environment_of_a_hook_is_its_own(container: Container, notes: Path) -> None:
+    add(container, "createRuntime", {
+        "path": "/usr/bin/env" if os.path.exists("/usr/bin/env") else "/bin/env",
+        "args": ["env", "-u", "NOTHING", "sh", "-c", f"env > {notes}/env"],
+        "env": ["A=1", "PATH=/usr/bin:/bin"],
+    })  # fmt: skip
+    container.create(env={"PATH": os.environ["PATH"], "SECRET": "x"}).ok()
+    env = (notes / "env").read_text().split()
+    assert "A=1" in env
+    assert not any(entry.startswith("SECRET") for entry in env)
+
+
+@differs(runc="1.1.5 hands its own environment on")
+def test_a_hook_without_env_has_none(container: Container, notes: Path) -> None:
+    entry = hook(f"/bin/cat /proc/self/environ > {notes}/environ")
+    del entry["env"]
+    add(container, "createRuntime", entry)
+    container.create(env={"PATH": os.environ["PATH"], "SECRET": "x"}).ok()
+    assert b"SECRET" not in (notes / "environ").read_bytes()
+
+
+def test_the_arguments_of_a_hook_start_with_its_name(container: Container, notes: Path) -> None:
+    add(container, "createRuntime", {
+        "path": "/bin/sh", "args": ["another-name", "-c", f"tr '\\0' ' ' < /proc/$$/cmdline > {notes}/cmdline; :", "x"],
+        "env": ["PATH=/usr/bin:/bin"],
+    })  # fmt: skip
+    container.create().ok()
+    assert (notes / "cmdline").read_text().startswith("another-name -c ")
+
+
+def test_a_hook_without_args_gets_its_path(container: Container, notes: Path) -> None:
+    script = notes / "hook"
+    script.write_text(f"#!/bin/sh\necho $0 $# > {notes}/args\n")
+    script.chmod(0o755)
+    add(container, "createRuntime", {"path": str(script)})
+    container.create().ok()
+    assert (notes / "args").read_text() == f"{script} 0\n"
+
+
+def test_hooks_may_ignore_their_input(container: Container) -> None:
+    add(container, "createRuntime", hook("exec <&-; exit 0"))
+    container.config["annotations"] = {"big": "x" * 200_000}
+    container.create().ok()
+
+
+def test_create_container_may_still_write_to_a_readonly_root(container: Container) -> None:
+    container.config["root"]["readonly"] = True
+    add(container, "createContainer", hook(f"echo x > {container.rootfs}/written"))
+    container.create().ok()
+    assert (container.rootfs / "written").exists()
+
+
+# Failure
+
+
+@pytest.mark.parametrize("kind", BEFORE_START)
+def test_a_failing_hook_fails_the_create(container: Container, kind: str) -> None:
+    add(container, kind, hook("echo reason >&2; exit 3"))
+    container.create().refused("exit status 3", "reason")
+    container.leaves_nothing()
+
+
+@differs(runc="1.1.5 gives the number alone")
+@pytest.mark.parametrize("kind", BEFORE_START)
+def test_the_kind_of_the_failing_hook_is_named(container: Container, kind: str) -> None:
+    add(container, kind, hook("exit 3"))
+    container.create().refused(kind)
+
+
+@pytest.mark.parametrize("kind", BEFORE_START)
+def test_a_hook_that_does_not_exist_fails_the_create(container: Container, kind: str) -> None:
+    add(container, kind, {"path": "/no/such/hook"})
+    container.create().refused("/no/such/hook", "no such file or directory")
+    container.leaves_nothing()
+
+
+@pytest.mark.parametrize("kind", BEFORE_START)
+def test_hooks_after_a_failed_one_do_not_run(container: Container, notes: Path, kind: str) -> None:
+    add(container, kind, hook("exit 1"), hook(f"touch {notes}/ran"))
+    container.create().refused()
+    assert not (notes / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", BEFORE_START)
+def test_poststop_hooks_run_after_a_failed_create(container: Container, notes: Path, kind: str) -> None:
+    add(container, kind, hook("exit 1"))
+    add(container, "poststop", hook(f"touch {notes}/ran"))
+    container.create().refused()
+    assert (notes / "ran").exists()
+
+
+def test_a_failing_start_container_hook_stops_the_container(container: Container, notes: Path) -> None:
+    add(container, "startContainer", hook("exit 1"))
+    container.create(args=["touch", f"{notes}/ran"]).ok()
+    container.start()
+    assert container.wait() != 0
+    assert container.status == "stopped"
+    assert not (notes / "ran").exists()
+
+
+@differs(runc="1.1.5 only warns, as the specification had it then")
+def test_a_failing_poststart_hook_stops_the_container(container: Container) -> None:
+    add(container, "poststart", hook("echo reason >&2; exit 1"))
+    container.create(args=["sleep", "1000"]).ok()
+    container.start().refused("poststart", "reason")
+    assert container.wait() == 137
+
+
+def test_a_failing_poststop_hook_is_only_a_warning(container: Container, notes: Path) -> None:
+    add(container, "poststop", hook("exit 1"), hook(f"touch {notes}/ran"))
+    container.launch("true")
+    container.wait()
+    result = container.delete()
+    container.leaves_nothing()
+    if container.runtime.name != "runc":  # 1.1.5 goes on too, in its own way
+        result.ok()
+        assert (notes / "ran").exists()
+
+
+def test_the_number_of_the_failing_hook_is_named(container: Container) -> None:
+    add(container, "createRuntime", hook("true"), hook("exit 7"))
+    container.create().refused("#1", "exit status 7")
+
+
+# Time
+
+
+@pytest.mark.parametrize("kind", BEFORE_START)
+def test_a_hook_that_takes_too_long_fails_the_create(container: Container, kind: str) -> None:
+    add(container, kind, hook("exec sleep 1000", timeout=1))
+    container.create().refused()
+    container.leaves_nothing()
+
+
+@differs(runc="1.1.5 waits for the grandchild, which holds the hook's output")
+def test_a_hook_that_takes_too_long_is_killed_with_its_children(container: Container, notes: Path) -> None:
+    add(container, "createRuntime", hook(f"sleep 20 & echo $! > {notes}/child; wait", timeout=1))
+    before = time.monotonic()
+    container.create().refused()
+    assert time.monotonic() - before < 15
+    child = int((notes / "child").read_text())
+    eventually("end of the hook's child", lambda: is_gone_or_zombie(child))
+
+
+def test_a_hook_within_its_time(container: Container, notes: Path) -> None:
+    add(container, "createRuntime", hook(f"touch {notes}/ran", timeout=20))
+    container.create().ok()
+    assert (notes / "ran").exists()
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_timeout_that_is_no_time_is_refused(container: Container, timeout: int) -> None:
+    add(container, "createRuntime", hook("true", timeout=timeout))
+    if container.runtime.name == "runc":
+        pytest.xfail("runc 1.1.5 takes any number")
+    assert container.create().status == 1
+
+
+def test_a_relative_hook_path_is_refused(container: Container) -> None:
+    add(container, "createRuntime", {"path": "sh"})
+    assert container.create().status == 1
+    container.leaves_nothing()
