@@ -34,7 +34,7 @@ LAYERS = (
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
-PURE = {"spec": {"errors", "jsontext", "record"}}
+PURE = {"spec": {"errors", "jsontext", "record", "thirdparty"}}
 """What these may import of the package: functions of their arguments, that no kernel has a say in."""
 
 TO_THE_KERNEL = {"ctypes", "_ctypes", "posix", "os", "subprocess"}

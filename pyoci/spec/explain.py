@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re  # cold path, as all that is imported here
 
+from pyoci import thirdparty
+from pyoci.errors import PyociError
 from pyoci.jsontext import quote
 from pyoci.spec import rules, schemas
 from pyoci.spec.formats import FORMATS, is_text
@@ -29,8 +31,6 @@ SHOWN = 60
 """Characters of a string that a message shows."""
 MANY = 12
 """Allowed values of which a message shows the first ones only."""
-
-NO_LIBRARY = 'not what the schema asks for; with the Python library "jsonschema" installed, pyoci says what is wrong'
 
 
 def explain(
@@ -63,7 +63,7 @@ def advise(text: str, value: Any, sound: bool, nulls: Iterable[str]) -> Report:
 def _errors(value: Any, kind: str, within: str, sound: bool, runnable: bool) -> list[Problem]:
     found = [] if sound else list(_schema_problems(value, schemas.load(kind)))
     if not sound and not found:
-        found.append(Problem(pointer="", message=NO_LIBRARY, rule="schema"))
+        found.append(Problem(pointer="", message="not what the schema asks for", rule="schema"))
     found += _surrogate_problems(value)
     tables = rules.ERRORS + (rules.RUNNABLE if runnable else ())
     rejected = [problem.pointer for problem in found]
@@ -112,10 +112,12 @@ def _surrogate_problems(value: Any) -> Iterator[Problem]:
 
 
 def _schema_problems(value: Any, schema: Schema) -> Iterator[Problem]:
-    """What the schema refuses; nothing without the library. Of a value of the wrong type, nothing else is said."""
+    """What the schema refuses. Of a value of the wrong type, nothing else is said."""
     try:
-        jsonschema = _import_jsonschema()
-    except ImportError:
+        jsonschema = thirdparty.load("jsonschema")
+    except PyociError as error:
+        message = f"not what the schema asks for; what it is, pyoci cannot tell: {error}"
+        yield Problem(pointer="", message=message, rule="schema")
         return
     errors = list(_validator_class(jsonschema)(schema).iter_errors(value))
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
@@ -143,24 +145,6 @@ def _validator_class(jsonschema: Any) -> Any:
     # The runtime computes with integers: 1.0 is none to it.
     types = base.TYPE_CHECKER.redefine("integer", lambda _, instance: type(instance) is int)
     return jsonschema.validators.extend(base, {"pattern": pattern, "required": required}, type_checker=types)
-
-
-def _import_jsonschema() -> Any:
-    """The library, from where the distribution keeps such: the runtime itself runs without those directories."""
-    import sys
-
-    try:
-        import jsonschema
-    except ImportError:
-        import site
-
-        path = list(sys.path)
-        sys.path += [directory for directory in site.getsitepackages() if directory not in path]
-        try:
-            import jsonschema
-        finally:
-            sys.path[:] = path
-    return jsonschema
 
 
 def _problem(error: Any) -> Problem:

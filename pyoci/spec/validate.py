@@ -120,13 +120,13 @@ def _may_hold_surrogates(text: str) -> bool:
 
 
 def _syntax_report(error: jsontext.JsonError) -> Report:
-    from pyoci.spec.report import Problem, Report
+    from pyoci.spec.report import Problem, Report  # only for what is wrong
 
     problem = Problem(pointer="", message=error.message, rule="json", line=error.line, column=error.column)
     return Report([problem])
 
 
 def _spec_error(report: Report, name: str) -> SpecError:
-    from pyoci.spec import render
+    from pyoci.spec import render  # only for what is wrong
 
     return SpecError(render.text(report, name), tuple(report))
