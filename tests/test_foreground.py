@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Staying in front of a process: its end, the signals for it, and the terminal on both sides."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# As `run` does it, without the container: prepare, make a process, wait for it. argv: "tty" or "plain", the command.
+DRIVER = f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+from pyoci import syscalls, terminal
+from pyoci.foreground import Foreground
+foreground = Foreground()
+foreground.prepare()
+master = slave = None
+if sys.argv[1] == "tty":
+    master = syscalls.open("/dev/ptmx", syscalls.O_RDWR | syscalls.O_NOCTTY | syscalls.O_CLOEXEC)
+    syscalls.ioctl(master, terminal.TIOCSPTLCK, bytes(4))
+    slave = syscalls.ioctl(master, terminal.TIOCGPTPEER, syscalls.O_RDWR | syscalls.O_NOCTTY | syscalls.O_CLOEXEC)
+pid, pidfd = syscalls.clone3(0)
+if pid == 0:
+    if slave is not None:
+        terminal.become_controlling(slave)
+    syscalls.reset_signals()
+    syscalls.execve(sys.argv[2], sys.argv[2:], {{"PATH": "/usr/bin:/bin"}})
+if slave is not None:
+    syscalls.close(slave)
+code = foreground.wait(pid, pidfd, master)
+foreground.close()
+syscalls._exit(code)
+"""
+COMMAND = [sys.executable, "-I", "-S", "-B", "-c", DRIVER]
+PATIENCE = 20
+
+
+def run(mode: str, script: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    # In a session of its own it has no controlling terminal, wherever these tests are run from.
+    return subprocess.run(
+        [*COMMAND, mode, "/bin/sh", "-c", script],
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Programs started by a test, to be appended here; killed at its end."""
+    programs: list[subprocess.Popen[bytes]] = []
+    yield programs
+    for program in programs:
+        program.kill()
+        program.wait()
+        for stream in (program.stdin, program.stdout, program.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def start(started: list[subprocess.Popen[bytes]], mode: str, script: str) -> subprocess.Popen[bytes]:
+    """Start a script that says "ready" when it is."""
+    program = subprocess.Popen(
+        [*COMMAND, mode, "/bin/sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    started.append(program)
+    assert program.stdout is not None
+    assert program.stdout.readline().strip() == b"ready"
+    return program
+
+
+@pytest.mark.parametrize("mode", ["plain", "tty"])
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)]
+)
+def test_exit_code(mode: str, script: str, code: int) -> None:
+    assert run(mode, script).returncode == code
+
+
+def test_streams_are_the_process_own() -> None:
+    result = run("plain", "cat; echo err >&2", b"in\n")
+    assert (result.stdout, result.stderr) == (b"in\n", b"err\n")
+
+
+def test_orphans_are_reaped() -> None:
+    script = "sh -c 'sleep 0.1 & sleep 0.1 &'; sleep 0.4; ps -o stat= --ppid $PPID | grep -c Z; exit 5"
+    result = run("plain", script)
+    assert (result.stdout, result.returncode) == (b"0\n", 5)
+
+
+@pytest.mark.parametrize("mode", ["plain", "tty"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE])
+def test_signals_are_passed_on(started: list[subprocess.Popen[bytes]], mode: str, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.05; done"
+    program = start(started, mode, script)
+    program.send_signal(number)
+    assert program.wait(PATIENCE) == 9
+    assert program.stdout is not None and b"got " + name.encode() in program.stdout.read()
+
+
+def test_a_signal_that_comes_too_early_is_kept(started: list[subprocess.Popen[bytes]]) -> None:
+    """It waits, from before the process exists, until that can be told."""
+    driver = DRIVER.replace("pid, pidfd =", "syscalls.kill(syscalls.getpid(), 10)\npid, pidfd =")
+    script = "trap 'exit 9' USR1; while :; do sleep 0.05; done"
+    # The trap may come after the signal: then the shell dies of it. Either way it has been passed on.
+    result = subprocess.run([*COMMAND[:-1], driver, "plain", "/bin/sh", "-c", script], timeout=PATIENCE)
+    assert result.returncode in (9, 128 + signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGWINCH, signal.SIGURG])
+def test_some_signals_are_not_passed_on(started: list[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    script = f"trap 'echo wrong' {number.name[3:]}; trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    program = start(started, "plain", script)
+    program.send_signal(number)
+    program.send_signal(signal.SIGTERM)
+    assert program.wait(PATIENCE) == 9
+    assert program.stdout is not None and program.stdout.read() == b""
+
+
+def test_nothing_of_ours_is_inherited() -> None:
+    result = run("plain", "grep -E 'Sig(Blk|Ign)' /proc/self/status")
+    assert [line.split()[1] for line in result.stdout.splitlines()] == [b"0" * 16] * 2
+
+
+def test_output_of_a_terminal_is_whole_and_has_plain_newlines() -> None:
+    result = run("tty", "seq 1 50000; exit 3")
+    assert result.returncode == 3
+    assert result.stdout == b"".join(b"%d\n" % number for number in range(1, 50001))
+
+
+def test_output_of_a_terminal_is_appended_to_a_file(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "ab") as log:
+        log.write(b"before\n")
+        log.flush()
+        subprocess.run([*COMMAND, "tty", "/bin/echo", "after"], stdout=log, stdin=subprocess.DEVNULL, check=True)
+    assert (tmp_path / "log").read_bytes() == b"before\nafter\n"
+
+
+def test_input_reaches_a_terminal() -> None:
+    assert run("tty", "stty -echo; echo ready; read line; echo got $line", b"word\n").stdout.endswith(b"got word\n")
+
+
+def test_a_reader_who_went_away_is_no_hindrance(started: list[subprocess.Popen[bytes]]) -> None:
+    program = start(started, "tty", "echo ready; seq 1 50000; exit 4")
+    assert program.stdout is not None
+    program.stdout.close()
+    assert program.wait(PATIENCE) == 4
+
+
+def test_a_reader_who_does_not_read_does_not_keep_signals(started: list[subprocess.Popen[bytes]]) -> None:
+    program = start(started, "tty", "echo ready; exec yes")
+    time.sleep(0.2)  # the pipe fills up
+    program.send_signal(signal.SIGTERM)  # ends yes
+    time.sleep(0.2)
+    program.send_signal(signal.SIGTERM)  # ends the wait for the reader
+    assert program.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+class Terminal:
+    """A terminal with the program in front of it, as a user has it."""
+
+    def __init__(self, script: str) -> None:
+        self.master, slave = os.openpty()
+        self.slave = slave
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 11, 22, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        self.program = subprocess.Popen(
+            [*COMMAND, "tty", "/bin/sh", "-c", script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        self.seen = b""
+
+    def expect(self, text: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.seen += os.read(self.master, 4096)
+
+    def close(self) -> None:
+        self.program.kill()
+        self.program.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+def test_a_terminal_in_front_of_a_terminal() -> None:
+    user = Terminal(
+        "trap 'stty size' WINCH; stty -echo; stty size; echo ready; while read x; do echo got $x; done; exit 6"
+    )
+    try:
+        user.expect(b"ready\r\n")
+        assert b"11 22\r\n" in user.seen  # its size is ours
+        raw = termios.tcgetattr(user.slave)
+        assert not raw[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
+        os.write(user.master, b"word\r")
+        user.expect(b"got word\r\n")
+        fcntl.ioctl(user.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 44, 0, 0))
+        user.program.send_signal(signal.SIGWINCH)
+        os.write(user.master, b"\r")
+        user.expect(b"33 44\r\n")
+        os.write(user.master, b"\x04")  # the end of input, for the terminal inside to make of it
+        assert user.program.wait(PATIENCE) == 6
+        assert termios.tcgetattr(user.slave) == user.before
+    finally:
+        user.close()
+
+
+def test_control_c_is_a_character_for_the_terminal_inside() -> None:
+    user = Terminal("trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done")
+    try:
+        user.expect(b"ready")
+        os.write(user.master, b"\x03")
+        user.expect(b"interrupted")
+        assert user.program.wait(PATIENCE) == 5
+        assert termios.tcgetattr(user.slave) == user.before
+    finally:
+        user.close()
