@@ -51,16 +51,19 @@ def main() -> NoReturn:
     """Carry out the call in sys.argv and leave, without the interpreter's teardown."""
     pid = getpid()
     invocation = _Invocation()
+    status = 1
     try:
-        occupy_standard_descriptors()
-        status = invocation.run(sys.argv[1:])
-    except ReaderGone:
-        status = 1
-    except BaseException as error:
-        if getpid() != pid:  # a child that got lost on its way: it may be inside a container, and must touch nothing
-            _exit(1)
-        status = invocation.report(error)
-    _exit(status)
+        try:
+            occupy_standard_descriptors()
+            status = invocation.run(sys.argv[1:])
+        except ReaderGone:
+            pass
+        except BaseException as error:
+            # A child of ours that got lost on its way may be inside a container by now, and must touch nothing.
+            if getpid() == pid:
+                status = invocation.report(error)
+    finally:
+        _exit(status)  # even if the report itself is interrupted
 
 
 class _Invocation:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.creation import NEW_ID, OPTIONS, create_options
 from pyoci.cli.options import Call, Command
 from pyoci.cli.settings import settings
+from pyoci.container import create
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,5 +35,5 @@ If anything is wrong with config.json, all of it is told at once. If a step fail
 
 
 def run(call: Call, log: Log) -> int:
-    container.create(settings(call, log), call.argument(0), create_options(call))
+    create.create(settings(call, log), call.argument(0), create_options(call))
     return 0

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, Call, Command, Option
 from pyoci.cli.settings import settings
+from pyoci.container import delete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,5 +33,5 @@ never started is killed first. One that is running or paused is left alone unles
 
 
 def run(call: Call, log: Log) -> int:
-    container.delete(settings(call, log), call.argument(0), call.flag("force"))
+    delete.delete(settings(call, log), call.argument(0), call.flag("force"))
     return 0

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, INT, REPEAT, STRING, Argument, Call, Command, Option
 from pyoci.cli.settings import absolute_or_none, settings
+from pyoci.container import exec as joining
+from pyoci.container.record import ExecOptions
 from pyoci.errors import UsageError
 
 TYPE_CHECKING = False
@@ -152,10 +153,10 @@ _MAX_ID = (1 << 32) - 2
 
 
 def run(call: Call, log: Log) -> int:
-    return container.exec_(settings(call, log), call.argument(0), exec_options(call))
+    return joining.exec_(settings(call, log), call.argument(0), exec_options(call))
 
 
-def exec_options(call: Call) -> container.ExecOptions:
+def exec_options(call: Call) -> ExecOptions:
     """What the call asks for. Raises UsageError."""
     process_file = call.text("process")
     args = tuple(call.arguments[1:])
@@ -163,7 +164,7 @@ def exec_options(call: Call) -> container.ExecOptions:
         raise UsageError("exec: a command is missing: give one after the container's id, or a file with --process")
     _check_user(call.text("user"))
     _check_cgroups(call.texts("cgroup"))
-    return container.ExecOptions(
+    return ExecOptions(
         process_file=absolute_or_none(process_file),
         args=args,
         cwd=call.text("cwd"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # typeshed does not know it; `signal` would bring `enum`
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, Argument, Call, Command, Option, suggestion
 from pyoci.cli.settings import settings
+from pyoci.container import control
 from pyoci.errors import UsageError
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ _NUMBERS.update(RTMIN=_RTMIN, RTMAX=_RTMAX)
 
 def run(call: Call, log: Log) -> int:
     signal = signal_number(call.argument(1) or "TERM")
-    container.kill(settings(call, log), call.argument(0), signal, call.flag("all"))
+    control.kill(settings(call, log), call.argument(0), signal, call.flag("all"))
     return 0
 
 

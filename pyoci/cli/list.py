@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import STRING, Call, Command, Option
 from pyoci.cli.output import put
 from pyoci.cli.settings import settings
+from pyoci.container import query
 from pyoci.errors import failed
 from pyoci.jsontext import dumps
-from pyoci.syscalls import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,12 +59,12 @@ def run(call: Call, log: Log) -> int:
 def _states(call: Call, log: Log) -> list[dict[str, Any]]:
     chosen = settings(call, log)
     try:
-        stat(chosen.root)
+        states = query.list_states(chosen)
     except FileNotFoundError as error:
         if call.outer is not None and call.outer.given("root"):
             raise failed(f"list the containers below {chosen.root}", error) from error
         return []  # nobody has created a container yet
-    return [{**state, "owner": _user_name(state["owner"])} for state in container.list_containers(chosen)]
+    return [{**state, "owner": _user_name(state["owner"])} for state in states]
 
 
 def _user_name(uid: int) -> str:

@@ -104,9 +104,11 @@ class Call:
         return self.values.get(name) is True
 
     def text(self, name: str) -> str:
-        """The value of an option of kind STRING, or its default."""
+        """The value of an option of kind STRING, or its default; nothing if the command has no such option."""
         value = self.values.get(name)
-        return value if isinstance(value, str) else _option(self.command, name).default
+        if isinstance(value, str):
+            return value
+        return next((option.default for option in self.command.options if option.name == name), "")
 
     def number(self, name: str) -> int:
         """The value of an option of kind INT, or 0."""
@@ -226,10 +228,6 @@ def _convert(command: Command, option: Option, shown: str, value: str) -> int | 
     if option.choices and value and value not in option.choices:
         raise _misused(command, f"invalid {option.name} {value!r}: it is one of {', '.join(option.choices)}")
     return value
-
-
-def _option(command: Command, name: str) -> Option:
-    return next(option for option in command.options if option.name == name)
 
 
 def _misused(command: Command, message: str) -> UsageError:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, Call, Command
 from pyoci.cli.settings import settings
+from pyoci.container import control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,5 +23,5 @@ Freezes the cgroup of a created or running container, and returns when all its p
 
 
 def run(call: Call, log: Log) -> int:
-    container.pause(settings(call, log), call.argument(0))
+    control.pause(settings(call, log), call.argument(0))
     return 0

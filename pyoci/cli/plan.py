@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.creation import BUNDLE, CONFIG, NO_NEW_KEYRING, NO_PIVOT, create_options
 from pyoci.cli.options import STRING, Argument, Call, Command, Option
 from pyoci.cli.output import put
 from pyoci.cli.settings import settings
+from pyoci.container import create
 from pyoci.jsontext import dumps
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ limits, mounts, devices, masks, capabilities, seccomp filter, hooks, the process
 
 
 def run(call: Call, log: Log) -> int:
-    plan = container.plan(settings(call, log), call.argument(0) or "plan", create_options(call))
+    plan = create.plan(settings(call, log), call.argument(0) or "plan", create_options(call))
     if call.text("format") == "json":
         put(dumps(plan.asdict(), indent=2) + "\n")
     else:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, STRING, Argument, Call, Command, Option
 from pyoci.cli.output import put
 from pyoci.cli.settings import settings
+from pyoci.container import query
 from pyoci.errors import PyociError, failed
 from pyoci.jsontext import dumps
 from pyoci.syscalls import access, environ
@@ -56,7 +56,7 @@ _USUAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def run(call: Call, log: Log) -> int:
-    pids = container.pids(settings(call, log), call.argument(0))
+    pids = query.pids(settings(call, log), call.argument(0))
     if call.text("format") == "json":
         put(dumps(pids) + "\n")
     else:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, Call, Command
 from pyoci.cli.settings import settings
+from pyoci.container import control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,5 +21,5 @@ COMMAND = Command(
 
 
 def run(call: Call, log: Log) -> int:
-    container.resume(settings(call, log), call.argument(0))
+    control.resume(settings(call, log), call.argument(0))
     return 0

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.creation import NEW_ID, OPTIONS, create_options
 from pyoci.cli.options import Call, Command, Option
 from pyoci.cli.settings import settings
+from pyoci.container import run as running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ def run(call: Call, log: Log) -> int:
     options = create_options(call).replace(
         detach=call.flag("detach"), keep=call.flag("keep"), no_subreaper=call.flag("no-subreaper")
     )
-    return container.run(settings(call, log), call.argument(0), options)
+    return running.run(settings(call, log), call.argument(0), options)

@@ -21,7 +21,7 @@ from pyoci.syscalls import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyoci.container import Settings
+    from pyoci.container.record import Settings
     from pyoci.log import Log
 
 SYSTEM_ROOT = "/run/pyoci"
@@ -115,7 +115,7 @@ subreaper to adopt, and what is known about it in a directory below --root.""",
 
 def settings(call: Call, log: Log) -> Settings:
     """What the call's global options say, as pyoci.container wants it. Raises UsageError, PyociError."""
-    from pyoci.container import Settings  # here, for help texts come without it
+    from pyoci.container.record import Settings  # here, for help texts come without it
 
     outer = call.outer
     assert outer is not None, "a command is called with global options"

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, Call, Command
 from pyoci.cli.settings import settings
+from pyoci.container import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,5 +23,5 @@ hooks run before this command returns. Only a container whose status is "created
 
 
 def run(call: Call, log: Log) -> int:
-    container.start(settings(call, log), call.argument(0))
+    start.start(settings(call, log), call.argument(0))
     return 0

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from pyoci import container
 from pyoci.cli.options import CONTAINER_ID, Call, Command
 from pyoci.cli.output import put
 from pyoci.cli.settings import settings
+from pyoci.container import query
 from pyoci.jsontext import dumps
 
 TYPE_CHECKING = False
@@ -34,5 +34,5 @@ The status is found out at the time of the call. It is one of:
 
 
 def run(call: Call, log: Log) -> int:
-    put(dumps(container.state(settings(call, log), call.argument(0)), indent=2) + "\n")
+    put(dumps(query.state(settings(call, log), call.argument(0)), indent=2) + "\n")
     return 0

@@ -192,6 +192,13 @@ def test_a_lost_child_reports_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr, log.read_text()) == (1, "", "")
 
 
+@pytest.mark.parametrize("fault", ["KeyboardInterrupt", "MemoryError", "RecursionError"])
+def test_a_report_that_fails_itself(fault: str) -> None:
+    code = f"from pyoci import cli\ndef fail(*_, **__): raise {fault}\ncli.Log.error = fail\ncli.main()"
+    done = call("frobnicate", code=code)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 def test_an_ignored_option_is_warned_of(tmp_path: Path) -> None:
     done = call("--criu", "/usr/sbin/criu", "spec", "--bundle", str(tmp_path))
     assert done.returncode == 0

@@ -123,6 +123,7 @@ def test_values_that_were_not_given() -> None:
     call = read("a")
     assert call.text("text") == "usual"
     assert call.text("format") == "table"
+    assert call.text("no-such-option") == ""
     assert call.flag("flag") is False
     assert call.number("number") == 0
     assert call.texts("word") == ()

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from pyoci import container
 from pyoci.cli import ps, spec
 from pyoci.cli.list import table
+from pyoci.container.record import CreateOptions, Settings
 from pyoci.errors import PyociError
+from pyoci.record import Record
 
 from .test_verbs import invoke
 
@@ -34,9 +35,9 @@ OLD = {**WEB, "id": "a-container-with-a-long-name", "pid": 0, "status": "stopped
 @pytest.fixture
 def containers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     states: list[dict[str, Any]] = []
-    monkeypatch.setattr(container, "list_containers", lambda settings: states)
-    monkeypatch.setattr(container, "state", lambda settings, name: states[0])
-    monkeypatch.setattr(container, "pids", lambda settings, name: [os.getpid(), 1 << 30])
+    monkeypatch.setattr("pyoci.container.query.list_states", lambda settings: states)
+    monkeypatch.setattr("pyoci.container.query.state", lambda settings, name: states[0])
+    monkeypatch.setattr("pyoci.container.query.pids", lambda settings, name: [os.getpid(), 1 << 30])
     return states
 
 
@@ -75,12 +76,8 @@ def test_list_of_ids(containers: list[dict[str, Any]], capfd: pytest.CaptureFixt
 
 
 def test_a_root_that_is_missing(
-    containers: list[dict[str, Any]],
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    containers.append(WEB)
     missing = str(tmp_path / "missing")
     with pytest.raises(PyociError, match="missing: no such file or directory"):
         invoke("--root", missing, "list")
@@ -159,6 +156,29 @@ def test_ps_that_is_missing(containers: list[dict[str, Any]], monkeypatch: pytes
     monkeypatch.chdir("/bin")
     with pytest.raises(PyociError, match="ps is not installed"):
         invoke("--root", "/usr", "ps", "web")
+
+
+# plan
+
+
+class Steps(Record):
+    id: str
+    mounts: tuple[str, ...] = ("/proc", "/dev")
+
+
+def test_a_plan_as_json(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    asked: list[object] = []
+
+    def plan(settings: Settings, name: str, options: CreateOptions) -> Steps:
+        asked.append(options)
+        return Steps(id=name)
+
+    monkeypatch.setattr("pyoci.container.create.plan", plan)
+    assert listed(capfd, "plan", "-b", "/srv", "--format", "json", "web") == (
+        '{\n  "id": "web",\n  "mounts": [\n    "/proc",\n    "/dev"\n  ]\n}\n'
+    )
+    assert asked == [CreateOptions(bundle="/srv")]
+    assert json.loads(listed(capfd, "plan", "--format=json"))["id"] == "plan"
 
 
 # spec

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each call form of the engines comes to: the one function of pyoci.container it ends in, and with what."""
+"""What each call form of the engines comes to: the one function of pyoci.container that it ends in, with what."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
-from pyoci import cli, container
+from pyoci import cli
 from pyoci.cli.kill import signal_number
 from pyoci.cli.options import Call, check_arguments, parse
 from pyoci.cli.settings import GLOBAL
-from pyoci.container import CreateOptions, ExecOptions
+from pyoci.container.record import CreateOptions, ExecOptions, Settings
 from pyoci.errors import UsageError
 from pyoci.log import Log
 
 ID = "d" * 64
+FUNCTIONS = (
+    *("create.create", "run.run", "start.start", "delete.delete", "exec.exec_"),
+    *("control.kill", "control.pause", "control.resume"),
+)
 Calls = list[tuple[str, tuple[Any, ...]]]
 Invoke = Callable[..., Any]
 
@@ -28,14 +32,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     asked: Calls = []
 
     def record(name: str) -> Callable[..., int]:
-        def function(settings: container.Settings, *arguments: Any) -> int:
+        def function(settings: Settings, *arguments: Any) -> int:
             asked.append((name, arguments))
             return 0
 
         return function
 
-    for name in ("create", "run", "start", "kill", "delete", "pause", "resume", "exec_"):
-        monkeypatch.setattr(container, name, record(name))
+    for path in FUNCTIONS:
+        monkeypatch.setattr(f"pyoci.container.{path}", record(path.partition(".")[2]))
     return asked
 
 
@@ -223,13 +227,13 @@ def test_what_is_no_signal(text: str) -> None:
 
 
 def test_exit_codes_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "run", lambda *_: 137)
-    monkeypatch.setattr(container, "exec_", lambda *_: 3)
+    monkeypatch.setattr("pyoci.container.run.run", lambda *_: 137)
+    monkeypatch.setattr("pyoci.container.exec.exec_", lambda *_: 3)
     assert invoke("run", "x") == 137
     assert invoke("exec", "x", "false") == 3
 
 
-def settings_of(*words: str) -> container.Settings:
+def settings_of(*words: str) -> Settings:
     from pyoci.cli.settings import settings
 
     outer = parse(Call(GLOBAL), [*words, "start", "x"], first_only=True)
