@@ -124,6 +124,7 @@ def _signal_until_none_is_new(directory: str, signal: int) -> None:
             return
         done |= new
         time.sleep(0.001)
+    raise CgroupError(f"signal the processes in {directory}: new ones appear faster than they can be told")
 
 
 def _signal(directory: str, signal: int, passed: set[int] | None = None) -> set[int]:

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linux.resources as writes: conversions, order, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyoci.cgroups import limits, v2
+from pyoci.cgroups.writes import Write
+from pyoci.errors import CgroupError
+
+V1 = dict.fromkeys(
+    ("memory", "cpu", "cpuset", "pids", "blkio", "hugetlb", "devices", "freezer", "net_cls", "net_prio", "rdma"), "/x"
+)
+V2 = {"": "/x"}
+GIB = 1 << 30
+
+
+def texts(writes: tuple[Write, ...]) -> list[str]:
+    return [write.text() for write in writes]
+
+
+def late(resources: dict[str, Any], available: dict[str, str] = V2) -> list[str]:
+    return texts(limits.late(resources, available))
+
+
+@pytest.mark.parametrize(
+    ("shares", "weight"),
+    [(1, 1), (2, 1), (3, 2), (10, 4), (512, 59), (1024, 100), (1025, 101), (2048, 174), (10240, 639), (204800, 8064)]
+    + [(262143, 10000), (262144, 10000), (300000, 10000)],
+)
+def test_cpu_weight(shares: int, weight: int) -> None:
+    assert v2.weight(shares) == weight
+    assert late({"cpu": {"shares": shares}}) == [f"cpu.weight = {weight}"]
+
+
+def test_cpu_weight_never_falls() -> None:
+    weights = [v2.weight(shares) for shares in range(2, 263000, 97)]
+    assert weights == sorted(weights)
+    assert (min(weights), max(weights)) == (1, 10000)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "expected"),
+    [
+        ({"quota": 50000, "period": 20000}, ["cpu.max = 50000 20000"]),
+        ({"quota": 50000}, ["cpu.max = 50000 100000"]),
+        ({"period": 20000}, ["cpu.max = max 20000"]),
+        ({"quota": -1, "period": 20000}, ["cpu.max = max 20000"]),
+        ({"quota": -1}, ["cpu.max = max 100000"]),
+        ({"quota": 0, "period": 0, "shares": 0}, []),
+        ({"quota": 10000, "burst": 500}, ["cpu.max.burst = 500", "cpu.max = 10000 100000"]),
+        ({"burst": 0}, ["cpu.max.burst = 0"]),
+        ({"idle": 1, "shares": 1024}, ["cpu.idle = 1"]),
+        ({"idle": 0, "shares": 1024}, ["cpu.idle = 0", "cpu.weight = 100"]),
+    ],
+)
+def test_cpu_v2(cpu: dict[str, int], expected: list[str]) -> None:
+    assert late({"cpu": cpu}) == expected
+
+
+def test_burst_waits_for_the_quota_if_the_kernel_says_so() -> None:
+    for available in (V1, V2):
+        burst = next(w for w in limits.late({"cpu": {"quota": 1000, "burst": 500}}, available) if w.why == "cpu.burst")
+        assert burst.later == ("EINVAL",)
+        alone = next(w for w in limits.late({"cpu": {"burst": 500}}, available) if w.why == "cpu.burst")
+        assert alone.later == ()
+
+
+def test_cpu_v1() -> None:
+    cpu = {"shares": 512, "quota": 50000, "period": 20000, "burst": 7, "idle": 0}
+    assert late({"cpu": cpu}, V1) == [
+        "cpu.idle = 0",
+        "cpu.shares = 512",
+        "cpu.cfs_period_us = 20000",
+        "cpu.cfs_burst_us = 7",
+        "cpu.cfs_quota_us = 50000",
+    ]
+    with pytest.raises(CgroupError, match="the minimum allowed cpu-shares is 2"):
+        late({"cpu": {"shares": 1}}, V1)
+    with pytest.raises(CgroupError, match="the maximum allowed cpu-shares is 262144"):
+        late({"cpu": {"shares": 262145}}, V1)
+
+
+def test_real_time_is_set_early_and_only_in_v1() -> None:
+    cpu = {"realtimeRuntime": 950000, "realtimePeriod": 1000000}
+    writes = limits.early({"cpu": cpu}, V1)
+    assert texts(writes) == ["cpu.rt_period_us = 1000000", "cpu.rt_runtime_us = 950000"]
+    assert writes[0].later == ("EINVAL",)
+    assert late({"cpu": cpu}, V1) == []
+    with pytest.raises(CgroupError, match="no real-time CPU limits"):
+        late({"cpu": cpu})
+    assert late({"cpu": {"realtimeRuntime": 0}}) == []
+
+
+def test_cpuset_is_set_early() -> None:
+    cpu = {"cpus": "0-1,3", "mems": "0"}
+    assert texts(limits.early({"cpu": cpu}, V2)) == ["cpuset.cpus = 0-1,3", "cpuset.mems = 0"]
+    first, _ = limits.early({"cpu": cpu}, V1)
+    assert first.controller == "cpuset"
+    assert first.otherwise is not None and first.otherwise.file == "cpus"
+    assert limits.early({"cpu": {"cpus": "", "mems": ""}}, V1) == ()
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        ({"limit": GIB}, [f"memory.max = {GIB}"]),
+        ({"limit": GIB, "swap": 3 * GIB}, [f"memory.swap.max = {2 * GIB}", f"memory.max = {GIB}"]),
+        ({"limit": GIB, "swap": GIB}, ["memory.swap.max = 0", f"memory.max = {GIB}"]),
+        ({"limit": GIB, "swap": -1}, ["memory.swap.max = max", f"memory.max = {GIB}"]),
+        ({"limit": -1}, ["memory.swap.max = max", "memory.max = max"]),
+        ({"limit": -1, "swap": GIB}, [f"memory.swap.max = {GIB}", "memory.max = max"]),
+        ({"limit": 0, "swap": 0, "reservation": 0}, []),
+        ({"swap": -1}, ["memory.swap.max = max"]),
+        ({"reservation": 7}, ["memory.low = 7"]),
+        ({"reservation": -1}, ["memory.low = max"]),
+    ],
+)
+def test_memory_v2(memory: dict[str, int], expected: list[str]) -> None:
+    assert late({"memory": memory}) == expected
+
+
+def test_a_kernel_without_swap_has_no_swap_to_limit() -> None:
+    for swap, tolerated in ((GIB, True), (-1, True), (2 * GIB, False)):
+        write = limits.late({"memory": {"limit": GIB, "swap": swap}}, V2)[0]
+        assert ("ENOENT" in write.tolerate) is tolerated
+
+
+@pytest.mark.parametrize("available", [V1, V2])
+@pytest.mark.parametrize(
+    ("memory", "text"),
+    [
+        ({"swap": GIB}, "unable to set swap limit without memory limit"),
+        ({"limit": GIB, "swap": GIB - 1}, "memory[+]swap limit should be >= memory limit"),
+        ({"limit": -2, "swap": GIB}, "invalid memory value: -2"),
+    ],
+)
+def test_swap_that_does_not_fit_the_limit(available: dict[str, str], memory: dict[str, int], text: str) -> None:
+    with pytest.raises(CgroupError, match=text):
+        late({"memory": memory}, available)
+
+
+def test_check_before_update() -> None:
+    (write,) = limits.late({"memory": {"limit": GIB, "checkBeforeUpdate": True}}, V2)
+    assert write.above == "memory.current"
+    _, unlimited = limits.late({"memory": {"limit": -1, "checkBeforeUpdate": True}}, V2)
+    assert unlimited.above == ""
+
+
+def test_memory_v1() -> None:
+    memory = {"limit": GIB, "swap": 2 * GIB, "reservation": 5, "swappiness": 0, "disableOOMKiller": True}
+    writes = limits.late({"memory": memory}, V1)
+    assert texts(writes) == [
+        f"memory.limit_in_bytes = {GIB}",
+        f"memory.memsw.limit_in_bytes = {2 * GIB}",
+        "memory.soft_limit_in_bytes = 5",
+        "memory.oom_control = 1",
+        "memory.swappiness = 0",
+    ]
+    assert writes[0].later == ("EINVAL",)
+    assert late({"memory": {"limit": -1}}, V1) == ["memory.memsw.limit_in_bytes = -1", "memory.limit_in_bytes = -1"]
+    assert late({"memory": {"swappiness": (1 << 64) - 1}}, V1) == []
+    with pytest.raises(CgroupError, match="swappiness value: 101"):
+        late({"memory": {"swappiness": 101}}, V1)
+
+
+@pytest.mark.parametrize("available", [V1, V2])
+@pytest.mark.parametrize(("limit", "value"), [(-1, "max"), (-5, "max"), (0, "1"), (1, "1"), (42, "42")])
+def test_pids(available: dict[str, str], limit: int, value: str) -> None:
+    assert late({"pids": {"limit": limit}}, available) == [f"pids.max = {value}"]
+    assert late({"pids": {}}, available) == []
+
+
+BLOCK_IO = {
+    "weight": 10,
+    "weightDevice": [{"major": 8, "minor": 0, "weight": 1000}],
+    "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}, {"major": 8, "minor": 16, "rate": 0}],
+    "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 300}],
+}
+
+
+def test_block_io_v2() -> None:
+    writes = limits.late({"blockIO": BLOCK_IO}, V2)
+    assert texts(writes) == [
+        "io.bfq.weight = 10",
+        "io.bfq.weight = 8:0 1000",
+        "io.max = 8:0 rbps=600",
+        "io.max = 8:16 rbps=max",
+        "io.max = 8:0 wiops=300",
+    ]
+    assert [write.otherwise and write.otherwise.text() for write in writes[:2]] == [
+        "io.weight = 1",
+        "io.weight = 8:0 10000",
+    ]
+    for leaf in ({"leafWeight": 10}, {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}):
+        with pytest.raises(CgroupError, match="no leaf weights"):
+            late({"blockIO": leaf})
+
+
+def test_block_io_v1() -> None:
+    writes = limits.late({"blockIO": {**BLOCK_IO, "leafWeight": 20}}, V1)
+    assert texts(writes) == [
+        "blkio.weight = 10",
+        "blkio.leaf_weight = 20",
+        "blkio.weight_device = 8:0 1000",
+        "blkio.throttle.read_bps_device = 8:0 600",
+        "blkio.throttle.read_bps_device = 8:16 0",
+        "blkio.throttle.write_iops_device = 8:0 300",
+    ]
+    assert writes[0].otherwise is not None and writes[0].otherwise.file == "blkio.bfq.weight"
+
+
+def test_huge_pages() -> None:
+    resources = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4096}, {"pageSize": "1GB", "limit": 0}]}
+    writes = limits.late(resources, V2)
+    assert texts(writes) == [
+        "hugetlb.2MB.max = 4096",
+        "hugetlb.2MB.rsvd.max = 4096",
+        "hugetlb.1GB.max = 0",
+        "hugetlb.1GB.rsvd.max = 0",
+    ]
+    assert [write.tolerate for write in writes] == [(), ("ENOENT",), (), ("ENOENT",)]
+    assert late(resources, V1)[:2] == ["hugetlb.2MB.limit_in_bytes = 4096", "hugetlb.2MB.rsvd.limit_in_bytes = 4096"]
+    with pytest.raises(CgroupError, match="invalid huge page size"):
+        late({"hugepageLimits": [{"pageSize": "../x", "limit": 1}]})
+
+
+def test_rdma() -> None:
+    resources = {"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}, "mlx4_0": {"hcaObjects": 0}, "rxe3": {}}}
+    for available in (V1, V2):
+        assert late(resources, available) == [
+            "rdma.max = mlx5_1 hca_handle=3 hca_object=10000",
+            "rdma.max = mlx4_0 hca_object=0",
+        ]
+
+
+def test_network_is_for_v1_only() -> None:
+    resources = {"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 500}]}}
+    assert late(resources, V1) == ["net_cls.classid = 1048577", "net_prio.ifpriomap = eth0 500"]
+    assert late(resources) == []
+    assert len(limits.ignored(resources, V2)) == 2
+    assert limits.ignored(resources, V1) == ()
+
+
+def test_what_is_ignored_is_told() -> None:
+    memory = {"kernel": 1, "kernelTCP": 1, "swappiness": 50, "disableOOMKiller": True, "useHierarchy": True}
+    assert len(limits.ignored({"memory": memory}, V2)) == 5
+    assert len(limits.ignored({"memory": memory}, V1)) == 2
+    assert limits.ignored({"memory": {"limit": 5, "swappiness": 0}}, V2) == ()
+
+
+def test_unified_line_by_line() -> None:
+    resources = {"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2\n", "memory.high": "5", "cpuset.cpus": ""}}
+    writes = limits.late(resources, V2)
+    assert [(write.file, write.value) for write in writes] == [
+        ("io.max", "8:0 rbps=1"),
+        ("io.max", "8:16 rbps=2"),
+        ("memory.high", "5"),
+        ("cpuset.cpus", "\n"),
+    ]
+    assert limits.controllers(writes) == ("io", "memory", "cpuset")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("memory", "CONTROLLER.PARAMETER"),
+        (".max", "CONTROLLER.PARAMETER"),
+        ("../a.b", "no slashes"),
+        ("a/b.c", "no slash"),
+    ],
+)
+def test_unified_names_that_are_none(key: str, text: str) -> None:
+    with pytest.raises(CgroupError, match=text):
+        late({"unified": {key: "1"}})
+
+
+def test_unified_needs_pure_v2() -> None:
+    for available in (V1, {**V1, "": "/y"}):
+        with pytest.raises(CgroupError, match="unified"):
+            late({"unified": {"memory.max": "1"}}, available)
+    assert late({"unified": {}}, V1) == []
+
+
+def test_a_controller_that_is_not_mounted() -> None:
+    without = {name: path for name, path in V1.items() if name != "hugetlb"}
+    with pytest.raises(CgroupError, match=r"linux.resources.hugepageLimits: no hugetlb controller is mounted"):
+        late({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]}, without)
+    assert late({"hugepageLimits": []}, without) == []
+
+
+def test_on_a_hybrid_host_the_controller_decides() -> None:
+    hybrid = {name: path for name, path in V1.items() if name != "hugetlb"} | {"": "/unified"}
+    writes = limits.late({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}], "pids": {"limit": 5}}, hybrid)
+    assert [(write.controller, write.file) for write in writes] == [
+        ("pids", "pids.max"),
+        ("", "hugetlb.2MB.max"),
+        ("", "hugetlb.2MB.rsvd.max"),
+    ]
+    assert limits.controllers(writes) == ("hugetlb",)
+
+
+SAVED = {"memory": {"limit": GIB, "swap": 2 * GIB}, "cpu": {"quota": 50000, "period": 20000, "shares": 512}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"cpu": {"quota": 10000}}, ["cpu.max = 10000 20000"]),
+        ({"cpu": {"period": 40000}}, ["cpu.max = 50000 40000"]),
+        ({"cpu": {"shares": 1024}}, ["cpu.weight = 100"]),
+        ({"memory": {"limit": 2 * GIB}}, ["memory.swap.max = 0", f"memory.max = {2 * GIB}"]),
+        ({"memory": {"swap": -1}}, ["memory.swap.max = max", f"memory.max = {GIB}"]),
+        ({"memory": {"limit": -1}}, ["memory.swap.max = max", "memory.max = max"]),
+        ({"memory": {"reservation": 5}}, ["memory.low = 5"]),
+        ({"pids": {"limit": 7}, "devices": [{"allow": True}]}, ["pids.max = 7"]),
+        ({}, []),
+    ],
+)
+def test_update_changes_what_was_asked_for(changes: dict[str, Any], expected: list[str]) -> None:
+    assert texts(limits.update(SAVED, changes, V2)) == expected
+
+
+def test_merge() -> None:
+    merged = limits.merge(SAVED, {"cpu": {"quota": 1}, "pids": {"limit": 5}})
+    assert merged == {
+        "memory": SAVED["memory"],
+        "cpu": {"quota": 1, "period": 20000, "shares": 512},
+        "pids": {"limit": 5},
+    }
+    assert SAVED["cpu"]["quota"] == 50000
