@@ -59,7 +59,7 @@ def run(call: Call, log: Log) -> int:
 def _states(call: Call, log: Log) -> list[dict[str, Any]]:
     chosen = settings(call, log)
     try:
-        states = query.list_states(chosen)
+        states = query.list_containers(chosen)
     except FileNotFoundError as error:
         if call.outer is not None and call.outer.given("root"):
             raise failed(f"list the containers below {chosen.root}", error) from error

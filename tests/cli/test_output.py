@@ -35,7 +35,7 @@ OLD = {**WEB, "id": "a-container-with-a-long-name", "pid": 0, "status": "stopped
 @pytest.fixture
 def containers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     states: list[dict[str, Any]] = []
-    monkeypatch.setattr("pyoci.container.query.list_states", lambda settings: states)
+    monkeypatch.setattr("pyoci.container.query.list_containers", lambda settings: states)
     monkeypatch.setattr("pyoci.container.query.state", lambda settings, name: states[0])
     monkeypatch.setattr("pyoci.container.query.pids", lambda settings, name: [os.getpid(), 1 << 30])
     return states
