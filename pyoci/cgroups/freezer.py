@@ -10,7 +10,7 @@ import select
 import time
 
 from pyoci.cgroups.files import GONE, get, keyed, put_checked
-from pyoci.errors import CgroupError, describe
+from pyoci.errors import CgroupError, reason
 from pyoci.syscalls import O_CLOEXEC, O_RDONLY, close, lseek, open, read
 
 TIMEOUT = 10.0
@@ -92,27 +92,32 @@ def _freeze_v1(directory: str, deadline: float) -> None:
 
 
 def _freeze_v2(directory: str, deadline: float) -> None:
+    put_checked(directory + "/cgroup.freeze", "1")
     events = directory + "/cgroup.events"
-    fd = open(events, O_RDONLY | O_CLOEXEC)
     try:
-        put_checked(directory + "/cgroup.freeze", "1")
-        poll = select.poll()
-        poll.register(fd, select.POLLPRI)
-        while True:
-            lseek(fd, 0, 0)
-            if keyed(read(fd, 4096).decode(), "frozen") == "1":
-                return
-            if time.monotonic() > deadline:
-                raise CgroupError(f"{events}: still not frozen after {TIMEOUT:g} seconds")
-            poll.poll(_PAUSE * 1000)  # the kernel tells of each change; the limit is for one lost between read and poll
+        fd = open(events, O_RDONLY | O_CLOEXEC)
+        try:
+            _wait_until_frozen(fd, events, deadline)
+        finally:
+            close(fd)
     except OSError as error:
-        raise CgroupError(f"freeze {directory}: {describe(error)}") from error
-    finally:
-        close(fd)
+        raise CgroupError(f"read {events}: {reason(error)}") from error
+
+
+def _wait_until_frozen(fd: int, events: str, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLPRI)
+    while True:
+        lseek(fd, 0, 0)
+        if keyed(read(fd, 4096).decode(), "frozen") == "1":
+            return
+        if time.monotonic() > deadline:
+            raise CgroupError(f"{events}: still not frozen after {TIMEOUT:g} seconds")
+        poll.poll(_PAUSE * 1000)  # the kernel tells of each change; the limit is for one lost between read and poll
 
 
 def _read(file: str) -> str:
     try:
         return get(file)
     except OSError as error:
-        raise CgroupError(f"read {describe(error)}") from error
+        raise CgroupError(f"read {file}: {reason(error)}") from error

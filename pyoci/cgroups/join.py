@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import time
 
-from pyoci.cgroups.files import DENIED, put, write_failed
+from pyoci.cgroups.files import DENIED, get, put, write_failed
 from pyoci.errors import CgroupError, reason
 from pyoci.syscalls import O_CLOEXEC, O_DIRECTORY, O_PATH, open, rmdir
 
@@ -23,6 +23,8 @@ def open_dir(paths: dict[str, str]) -> int:
     Unlike `join`, such a clone counts against pids.max, and fails with EBUSY if the container has made itself sub-cgroups
     with controllers. Raises CgroupError.
     """
+    if "" not in paths:
+        raise CgroupError("the container has no cgroup in the unified hierarchy")
     try:
         return open(paths[""], O_PATH | O_DIRECTORY | O_CLOEXEC)
     except OSError as error:
@@ -45,6 +47,37 @@ def join(paths: dict[str, str], pid: int, plan: CgroupPlan | None = None) -> dic
             drop(plan, directory, joined, error, f'write "{pid}" to {directory}/cgroup.procs')
             _remove_quietly(directory)
     return joined
+
+
+def join_beside(paths: dict[str, str], pid: int, init_pid: int) -> dict[str, str]:
+    """As `join`, for a process that comes later than init.
+
+    If the container has made itself sub-cgroups with controllers (systemd does, where it may), its own cgroup of version
+    2 takes no process any more; then it is the one that init has gone to. Raises CgroupError.
+    """
+    try:
+        return join(paths, pid)
+    except CgroupError as error:
+        cause = error.__cause__
+        if "" not in paths or not isinstance(cause, OSError) or cause.errno != errno.EBUSY:
+            raise
+    return {**paths, **join({"": init_cgroup(paths, init_pid)}, pid)}
+
+
+def init_cgroup(paths: dict[str, str], init_pid: int) -> str:
+    """The cgroup of version 2 that init is in at present: the container's, or one below. Raises CgroupError."""
+    from pyoci.cgroups.layout import read  # only asked for when joining the usual way was refused
+
+    try:
+        unified = read().hierarchies.get("")
+        lines = get(f"/proc/{init_pid}/cgroup").splitlines()
+    except OSError as error:
+        raise CgroupError(f"find the cgroup of process {init_pid}: {reason(error)}") from error
+    name = next((line[3:] for line in lines if line.startswith("0::")), "")
+    directory = unified.directory(name) if unified is not None else None
+    if directory is None or not f"{directory}/".startswith(f"{paths['']}/"):
+        raise CgroupError(f"process {init_pid} is in the cgroup {name}, which is not below {paths['']}")
+    return directory
 
 
 def _join(file: str, pid: int) -> None:

@@ -363,3 +363,40 @@ def test_nobody_to_join() -> None:
         paths = manage.create(plan)
         with pytest.raises(CgroupError, match=f'write "{pid}" to .*/cgroup.procs: no such process'):
             join.join(paths, pid)
+
+
+def test_an_ordinary_user_without_limits_needs_no_cgroup() -> None:
+    worlds.in_child(lambda: worlds.as_nobody(worlds.expect_no_cgroup))
+
+
+@pytest.mark.needs_cgroup_v1
+def test_an_ordinary_user_with_limits_is_told_so() -> None:
+    def body() -> None:
+        limited = worlds.planned_for_nobody(memory={"limit": 1 << 30})
+        with pytest.raises(CgroupError, match="cannot set memory limit: container could not join or create cgroup"):
+            manage.apply(limited, manage.create(limited))
+
+    worlds.in_child(lambda: worlds.as_nobody(body))
+
+
+def test_an_ordinary_user_gets_no_cgroup_by_a_path() -> None:
+    def body() -> None:
+        plan = worlds.planned(worlds.fresh_path()).replace(devices_lenient=True)
+        with pytest.raises(CgroupError, match=r"mkdir .*: permission denied"):
+            manage.create(plan)
+
+    worlds.in_child(lambda: worlds.as_nobody(body))
+
+
+def test_a_cgroup_that_may_be_made_but_not_joined_is_dropped() -> None:
+    """As when a directory is writable by chance: what was made in it does not stay behind."""
+    path = worlds.fresh_path()
+    plan = worlds.planned(path).replace(unprivileged=True)
+
+    def body() -> None:
+        joined = join.join(plan.paths, os.getpid(), plan)
+        assert joined == {}
+
+    with worlds.removed_afterwards(plan):
+        manage.create(plan)
+        worlds.in_child(lambda: worlds.as_nobody(body))

@@ -109,6 +109,31 @@ def test_clone_into_cgroup() -> None:
     worlds.with_v2_alone(body)
 
 
+def test_joining_a_container_that_has_divided_its_cgroup() -> None:
+    def body() -> None:
+        controllers = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+        path = worlds.fresh_path()
+        plan, sub, other = (worlds.planned(path + end) for end in ("", "/init.scope", "-other"))
+        with worlds.removed_afterwards(plan, other), worlds.sleeping(2) as (init, late):
+            paths = manage.create(plan)
+            os.mkdir(sub.paths[""])
+            join.join(sub.paths, init)
+            assert join.init_cgroup(paths, init) == sub.paths[""]
+            assert join.join_beside(paths, late, init) == paths
+            Path("/sys/fs/cgroup/cgroup.procs").write_text(str(late))
+            if controllers:
+                Path(paths[""], "cgroup.subtree_control").write_text(f"+{controllers[0]}")
+                with pytest.raises(CgroupError, match=r"cgroup.procs: device or resource busy"):
+                    join.join(paths, late)
+                assert join.join_beside(paths, late, init) == sub.paths
+                assert processes.pids(sub.paths) == sorted([init, late])
+            join.join(manage.create(other), init)
+            with pytest.raises(CgroupError, match="which is not below"):
+                join.init_cgroup(paths, init)
+
+    worlds.with_v2_alone(body)
+
+
 def test_device_rules_are_enforced(tmp_path: Path) -> None:
     log = str(tmp_path / "kmsg")
     os.mknod(log, 0o20600, os.makedev(1, 11))
@@ -303,3 +328,16 @@ def test_check_before_update() -> None:
             assert Path(paths[""], "cgroup.max.descendants").read_text() == "51\n"
 
     worlds.with_v2_alone(body)
+
+
+def test_an_ordinary_user_without_limits_needs_no_cgroup() -> None:
+    worlds.with_v2_alone(lambda: worlds.as_nobody(worlds.expect_no_cgroup))
+
+
+def test_an_ordinary_user_with_limits_is_told_so() -> None:
+    def body() -> None:
+        limited = worlds.planned_for_nobody(unified={"cgroup.max.depth": "1", "pids.max": "7"})
+        with pytest.raises(CgroupError, match=r"rootless needs no limits .* mkdir .*: permission denied"):
+            manage.create(limited)
+
+    worlds.with_v2_alone(lambda: worlds.as_nobody(body))

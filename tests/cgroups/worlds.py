@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from pyoci import syscalls
-from pyoci.cgroups import join, layout, processes, remove
+from pyoci.cgroups import freezer, join, layout, manage, processes, remove
 from pyoci.cgroups.plan import CgroupPlan, plan
 
 _numbers = count()
@@ -136,6 +136,30 @@ def with_v2_alone(function: Callable[[], object]) -> None:
         function()
 
     in_child(body)
+
+
+def as_nobody(function: Callable[[], object]) -> None:
+    """Run a function as an ordinary user, for good. Needs in_child."""
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    function()
+
+
+def planned_for_nobody(**resources: object) -> CgroupPlan:
+    """The plan for a container of an ordinary user, without a cgroupsPath, on this host."""
+    name = f"pyoci-cgroups-test-{os.getpid()}-nobody"
+    return plan({"linux": {"resources": resources}}, name, layout.read(), systemd=False, rootless=True)
+
+
+def expect_no_cgroup() -> None:
+    made = planned_for_nobody()
+    assert manage.create(made) == {}
+    assert join.join({}, os.getpid(), made) == {}
+    manage.apply(made, {})
+    assert processes.pids({}) == []
+    assert not freezer.is_frozen({})
+    remove.remove({})
 
 
 def chase(paths: dict[str, str], number: int) -> None:
