@@ -115,8 +115,8 @@ def _schema_problems(value: Any, schema: Schema) -> Iterator[Problem]:
     """What the schema refuses. Of a value of the wrong type, nothing else is said."""
     try:
         jsonschema = thirdparty.load("jsonschema")
-    except PyociError as error:
-        message = f"not what the schema asks for; what it is, pyoci cannot tell: {error}"
+    except PyociError as missing:
+        message = f"not what the schema asks for; what it is, pyoci cannot tell: {missing}"
         yield Problem(pointer="", message=message, rule="schema")
         return
     errors = list(_validator_class(jsonschema)(schema).iter_errors(value))
