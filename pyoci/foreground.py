@@ -52,17 +52,18 @@ _SIGINFO = Struct("=IiiI")
 
 
 class Foreground:
-    """Call `prepare` first thing, make the process, then `wait` for it; `close` when all is done.
+    """Call `prepare` first thing, make the process, `attach` its terminal if it has one, then `wait` for it; and `close`,
+    whatever happened.
 
     What `prepare` changes in this process, and a child inherits: all signals are blocked (the child must call
-    `reset_signals` before it executes anything), and unless `subreaper` is False we adopt the orphans below
-    us.
+    `reset_signals` before it executes anything), and unless `subreaper` is False we adopt the orphans below us.
     """
 
     def __init__(self, *, subreaper: bool = True) -> None:
         self.subreaper = subreaper
         self.signals = -1
         self.status: int | None = None
+        self.relay: Relay | None = None
 
     def prepare(self) -> None:
         """Block the signals and open the signalfd. They queue up until `wait`. Raises PyociError."""
@@ -75,35 +76,44 @@ class Foreground:
         except OSError as error:
             raise failed("prepare to forward signals", error) from error
 
-    def wait(self, pid: int, pidfd: int, master: int | None = None) -> int:
-        """Serve the process until it ends: its exit code, or 128 plus the number of the signal that killed
-        it.
-
-        pid, pidfd: a child of ours, or by way of the subreaper an orphan. master: the master of its
-        pseudo-terminal, which this takes over and closes. Our own terminal is put back as it was, whatever
-        happens.
+    def attach(self, master: int) -> None:
+        """Put our terminal in front of the process's: `master` is taken over, and closed by `wait` or `close`, which
+        also put ours back as it was. To be called before the program runs, or its first lines may come out otherwise
+        than the rest (see pyoci.relay).
         """
-        if master is None:
-            return self._serve(pid, pidfd, None)
         from pyoci.relay import Relay  # loads termios, for which only a terminal has a use
 
-        relay = Relay(master)
+        self.relay = Relay(master)
+
+    def wait(self, pid: int, pidfd: int, master: int | None = None) -> int:
+        """Serve the process until it ends: its exit code, or 128 plus the number of the signal that killed it.
+
+        pid, pidfd: a child of ours, or by way of the subreaper an orphan. master: for a terminal that could not be
+        attached before. Raises PyociError.
+        """
+        if master is not None:
+            self.attach(master)
         try:
-            code = self._serve(pid, pidfd, relay)
-            self._finish(relay)
+            code = self._serve(pid, pidfd)
+            self._finish()
             return code
         finally:
-            relay.close()
+            self._detach()
 
     def close(self) -> None:
-        """Close the signalfd. The signals stay blocked: what is left to do, clearing up, must not be cut
-        short.
-        """
+        """Let go of the terminal and the signalfd. The signals stay blocked: clearing up must not be cut short."""
+        self._detach()
         if self.signals >= 0:
             close(self.signals)
             self.signals = -1
 
-    def _serve(self, pid: int, pidfd: int, relay: Relay | None) -> int:
+    def _detach(self) -> None:
+        if self.relay:
+            self.relay.close()
+            self.relay = None
+
+    def _serve(self, pid: int, pidfd: int) -> int:
+        relay = self.relay
         while True:
             waiting = poll()
             waiting.register(self.signals, POLLIN)
@@ -113,7 +123,7 @@ class Foreground:
             ready = {fd for fd, _ in waiting.poll(relay.patience() if relay else None)}
             if self.signals in ready:
                 for number in self._received():
-                    self._forward(number, pid, pidfd, relay)
+                    self._forward(number, pid, pidfd)
             if relay:
                 relay.serve(ready)
             if pidfd in ready:
@@ -133,12 +143,12 @@ class Foreground:
             if number != SIGURG and not (number == SIGPIPE and sender in (0, getpid())):
                 received.append(number)
 
-    def _forward(self, number: int, pid: int, pidfd: int, relay: Relay | None) -> None:
+    def _forward(self, number: int, pid: int, pidfd: int) -> None:
         if number == SIGCHLD:
             self._reap(pid)
         elif number == SIGWINCH:
-            if relay:
-                relay.resize()
+            if self.relay:
+                self.relay.resize()
         else:
             try:
                 pidfd_send_signal(pidfd, number)
@@ -167,10 +177,11 @@ class Foreground:
         code = waitstatus_to_exitcode(self.status)
         return code if code >= 0 else 128 - code
 
-    def _finish(self, relay: Relay) -> None:
+    def _finish(self) -> None:
         """The last output. Only a signal that is to end us ends the wait for its reader."""
-        stop = signalfd(_ENDING)
-        try:
-            relay.finish(stop)
-        finally:
-            close(stop)
+        if self.relay:
+            stop = signalfd(_ENDING)
+            try:
+                self.relay.finish(stop)
+            finally:
+                close(stop)

@@ -32,15 +32,19 @@ if sys.argv[1] == "tty":
     master = syscalls.open("/dev/ptmx", syscalls.O_RDWR | syscalls.O_NOCTTY | syscalls.O_CLOEXEC)
     syscalls.ioctl(master, terminal.TIOCSPTLCK, bytes(4))
     slave = syscalls.ioctl(master, terminal.TIOCGPTPEER, syscalls.O_RDWR | syscalls.O_NOCTTY | syscalls.O_CLOEXEC)
+wait, go = syscalls.pipe2(syscalls.O_CLOEXEC)
 pid, pidfd = syscalls.clone3(0)
 if pid == 0:
+    syscalls.read(wait, 1)
     if slave is not None:
         terminal.become_controlling(slave)
     syscalls.reset_signals()
     syscalls.execve(sys.argv[2], sys.argv[2:], {{"PATH": "/usr/bin:/bin"}})
 if slave is not None:
     syscalls.close(slave)
-code = foreground.wait(pid, pidfd, master)
+    foreground.attach(master)
+syscalls.write(go, b"!")
+code = foreground.wait(pid, pidfd)
 foreground.close()
 syscalls._exit(code)
 """
