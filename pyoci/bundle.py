@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle: a directory with a config.json (bundle.md). Reading one validates it."""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, failed
+from pyoci.record import Record
+from pyoci.spec import validate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MAX_CONFIG = 64 << 20
+_REGULAR, _FORMAT = 0o100000, 0o170000
+
+
+class Bundle(Record):
+    """`directory` is absolute and as the kernel sees it; `text` is what config.json said, `config` what that means."""
+
+    directory: str
+    text: str
+    config: dict[str, Any]
+
+
+def load(directory: str, name: str = "config.json") -> Bundle:
+    """Enter the bundle (relative paths of its config count from there) and read its config.
+
+    Raises SpecError with every problem of the config, PyociError where it cannot be read.
+    """
+    try:
+        k.chdir(directory)
+        here = k.getcwd()
+    except OSError as error:
+        raise failed(f"enter the bundle {directory}", error) from None
+    text = read_config(name, f"{here}/{name}")
+    return Bundle(directory=here, text=text, config=validate.load(text, name, runnable=True))
+
+
+def read_config(path: str, shown: str) -> str:
+    """The text of a JSON file that a caller named. Raises PyociError."""
+    try:
+        fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC | k.O_NONBLOCK)
+        try:
+            status = k.fstat(fd)
+            if status.st_mode & _FORMAT != _REGULAR:
+                raise PyociError(f"{shown} is not a regular file")
+            if status.st_size > _MAX_CONFIG:
+                raise PyociError(f"{shown} is larger than {_MAX_CONFIG >> 20} MiB")
+            pieces = []
+            while piece := k.read(fd, 1 << 20):
+                pieces.append(piece)
+        finally:
+            k.close(fd)
+    except OSError as error:
+        raise failed(f"read {shown}", error) from None
+    try:
+        return b"".join(pieces).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PyociError(f"{shown} is not UTF-8 text: byte {error.start} is 0x{b''.join(pieces)[error.start]:02x}") from None

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""create, and what run and plan share with it (runtime.md, Lifecycle, steps 1 to 6).
+
+What is made is recorded before it is made, so that a create that is killed can be deleted; what fails is undone here.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pyoci import bundle as bundles
+from pyoci import host as hosts
+from pyoci import state as states
+from pyoci import syscalls as k
+from pyoci.cgroups.manage import create as create_cgroups
+from pyoci.container.record import hook_state
+from pyoci.errors import HookFailed, PyociError, UsageError, failed
+from pyoci.plan import Request
+from pyoci.plan import plan as make_plan
+from pyoci.process import exec_fifo
+from pyoci.process.launcher import Launcher, fifo_owner
+from pyoci.state import CONFIG, FIFO, FILTER, RuntimeState, StateDir
+from pyoci.terminal import connect_console_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.bundle import Bundle
+    from pyoci.container.record import CreateOptions, Settings
+    from pyoci.host import Host
+    from pyoci.plan.model import Plan
+
+_FIRST_FD = 3
+
+
+def create(settings: Settings, container_id: str, options: CreateOptions) -> None:
+    """Make a container that waits to be started. Raises SpecError with all that is wrong, or PyociError; then nothing is left."""
+    Creation(settings, container_id, options).create()
+
+
+def plan(settings: Settings, container_id: str, options: CreateOptions) -> Plan:
+    """What create would carry out. Raises SpecError, CgroupError."""
+    return decide(settings, container_id, options)[2]
+
+
+def decide(settings: Settings, container_id: str, options: CreateOptions) -> tuple[Bundle, Host, Plan]:
+    """Everything that create decides, and from what."""
+    states.check_id(container_id)
+    bundle = bundles.load(options.bundle, options.config)
+    host = hosts.gather(bundle.config, bundle.directory, settings.rootless)
+    request = Request(
+        id=container_id,
+        bundle=bundle.directory,
+        pivot=not options.no_pivot,
+        keyring=not options.no_new_keyring,
+        systemd_cgroup=settings.systemd_cgroup,
+        cgroups=settings.cgroup_manager != "disabled",
+        listen_fds=listen_fds(),
+    )
+    return bundle, host, make_plan(bundle.config, host, request)
+
+
+class Creation:
+    """One container being made. After `create`, `launcher` has init, and `console` our end of its terminal."""
+
+    state: RuntimeState
+    launcher: Launcher
+
+    def __init__(self, settings: Settings, container_id: str, options: CreateOptions, foreground: bool = False) -> None:
+        self.settings, self.options, self.foreground = settings, options, foreground
+        self.directory = StateDir(settings.root, container_id)
+        self.console = -1
+
+    def create(self) -> None:
+        """Decide, then do. What fails half-way is undone, and the failure raised."""
+        bundle, host, plan = decide(self.settings, self.directory.id, self.options)
+        for warning in plan.warnings:
+            self.settings.log.warning(warning)
+        inherited = self.options.preserve_fds + plan.listen_fds
+        keep_inherited(inherited, self.settings.log.fd)
+        console = self._open_console(plan.process.terminal)
+        program = _compile(plan)
+        self.directory.make(self.settings.root)
+        self.state = self._record(bundle, host, plan)
+        self.launcher = Launcher(plan, dict(plan.cgroup.paths), hook_state(self.state), host.rootless)
+        try:
+            self._make(bundle, plan, program, console, inherited)
+        except BaseException as error:
+            self._undo(bundle, error)
+            raise
+
+    def _make(self, bundle: Bundle, plan: Plan, program: bytes, console: int, inherited: int) -> None:
+        directory, launcher = self.directory, self.launcher
+        directory.save(self.state)
+        directory.write(CONFIG, bundle.text.encode())
+        if program:
+            directory.write(FILTER, program)
+        fifo = f"{directory.path}/{FIFO}"
+        exec_fifo.make(fifo, *fifo_owner(plan))
+        launcher.paths = create_cgroups(plan.cgroup)
+        launcher.clone(fifo, program, console, inherited)
+        self._save(launcher.paths)
+        launcher.serve()
+        if launcher.paths != self.state.cgroup_paths:
+            self._save(launcher.paths)
+        for warning in launcher.warnings:
+            self.settings.log.warning(warning)
+        if self.options.pidfd_socket:
+            send_pidfd(self.options.pidfd_socket, launcher.pidfd, b"standard")
+        if self.options.pid_file:
+            write_pid_file(self.options.pid_file, launcher.pid)
+
+    def _record(self, bundle: Bundle, host: Host, plan: Plan) -> RuntimeState:
+        return RuntimeState(
+            id=self.directory.id,
+            oci_version=plan.oci_version,
+            bundle=bundle.directory,
+            rootfs=plan.rootfs.path,
+            created=now(),
+            owner=k.getuid(),
+            annotations=plan.annotations,
+            cgroup_paths=plan.cgroup.paths,
+            rootless=host.rootless,
+            systemd_cgroup=self.settings.systemd_cgroup,
+            shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,
+        )
+
+    def _save(self, paths: dict[str, str]) -> None:
+        pid = self.launcher.pid
+        self.state = self.state.replace(
+            cgroup_paths=paths, init_process_pid=pid, init_process_start=states.start_time(pid)[1]
+        )
+        self.directory.save(self.state)
+
+    def _open_console(self, terminal: bool) -> int:
+        """Where init is to send its terminal's master: the caller's socket, or in the foreground us. -1 without terminal."""
+        socket = self.options.console_socket
+        if socket and (self.foreground or not terminal):
+            raise UsageError("cannot use console socket if pyoci will not detach or allocate tty")
+        if not terminal:
+            return -1
+        if self.foreground:
+            self.console, theirs = k.stream_pair()
+            return theirs
+        if not socket:
+            raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
+        return connect_console_socket(socket)
+
+    def _undo(self, bundle: Bundle, error: BaseException) -> None:
+        """Leave nothing. What cannot be taken back is said beside what failed first, and stays for `delete`."""
+        from pyoci.container.delete import destroy, end  # only when something has failed
+
+        log = self.settings.log
+        try:
+            self.launcher.kill()
+            self.state = self.state.replace(cgroup_paths={**self.state.cgroup_paths, **self.launcher.paths})
+            end(self.state, log)
+            ran_hooks = isinstance(error, HookFailed) or self.launcher.limited
+            destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
+        except PyociError as another:
+            error.add_note(f"and then, on the way back: {another.message}")
+
+
+def keep_inherited(count: int, log: int) -> None:
+    """Close every descriptor of the caller's but stdio, `count` from 3 on, and the log's. Raises PyociError.
+
+    init waits for days; what it does not need it must not hold.
+    """
+    for fd in range(_FIRST_FD, _FIRST_FD + count):
+        try:
+            k.fstat(fd)
+        except OSError as error:
+            raise failed(f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error) from None
+    k.close_all_but(_FIRST_FD + count, (log,))
+
+
+def listen_fds() -> int:
+    """How many descriptors systemd's socket activation hands to us to hand on: sd_listen_fds(3)."""
+    count, pid = (k.environ.get(name, b"") for name in (b"LISTEN_FDS", b"LISTEN_PID"))
+    return int(count) if count.isdigit() and pid == b"%d" % k.getpid() else 0
+
+
+def _compile(plan: Plan) -> bytes:
+    if plan.seccomp is None:
+        return b""
+    from pyoci.seccomp_compiler import compile_filter  # loads libseccomp
+
+    return compile_filter(plan.seccomp).instructions
+
+
+def send_pidfd(path: str, pidfd: int, kind: bytes) -> None:
+    """Send a pidfd to a listener, as runc does (--pidfd-socket). Raises PyociError."""
+    try:
+        connection = k.connect_unix(path)
+        try:
+            k.send_fd(connection, kind, pidfd)
+        finally:
+            k.close(connection)
+    except OSError as error:
+        raise failed(f"send the pidfd to {path}", error) from None
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid as digits alone, whole or not at all: callers wait for the file. Raises PyociError."""
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}"
+    try:
+        fd = k.open(temporary, k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_CLOEXEC, 0o666)
+        try:
+            k.write(fd, b"%d" % pid)
+        finally:
+            k.close(fd)
+        k.rename(temporary, path)
+    except OSError as error:
+        raise failed(f"write the pid file {path}", error) from None
+
+
+def now() -> str:
+    """The time in RFC 3339, UTC, to the nanosecond."""
+    nanoseconds = time.time_ns()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(nanoseconds // 10**9))}.{nanoseconds % 10**9:09d}Z"

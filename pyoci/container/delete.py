@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""delete, and the end of whatever a command could not finish.
+
+In this order: the processes, their cgroup, the state directory, the poststop hooks. Each step is done even if the one
+before failed, and done again without harm, so a delete that was killed can be repeated; the first failure is told.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from pyoci import jsontext
+from pyoci import state as states
+from pyoci import syscalls as k
+from pyoci.cgroups.freezer import is_frozen, thaw
+from pyoci.cgroups.processes import kill_all, pids
+from pyoci.cgroups.remove import remove as remove_cgroups
+from pyoci.container.record import Container, hook_state
+from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError, failed
+from pyoci.state import CREATED, STOPPED, StateDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.container.record import Settings
+    from pyoci.log import Log
+    from pyoci.state import RuntimeState
+
+_PATIENCE = 10.0
+
+
+def delete(settings: Settings, container_id: str, force: bool = False) -> None:
+    """Remove a container that is stopped or was never started; with `force` any, and it is fine if there is none.
+
+    Raises ContainerNotFound, InvalidOperation, CgroupError, StateError.
+    """
+    directory = StateDir(settings.root, container_id)
+    try:
+        container = Container(settings, container_id)
+        lock = directory.lock()
+        container.state = directory.load()  # it may have been started, or deleted, while we waited
+    except ContainerNotFound:
+        directory.remove()  # of a create that died before it wrote its record
+        if force:
+            return
+        raise
+    except StateError:
+        if not force:
+            raise
+        directory.remove()
+        return
+    status = container.status()
+    if status not in (STOPPED, CREATED) and not force:
+        raise InvalidOperation(f"cannot delete container {container_id} that is not stopped: {status}")
+    config = _config(directory, settings.log)
+    try:
+        end(container.state, settings.log)
+        destroy(directory, container.state, config, settings.log)
+    finally:
+        k.close(lock)
+
+
+def end(state: RuntimeState, log: Log) -> None:
+    """Kill init and whatever else is in the cgroup, and wait for their end. Raises CgroupError, PyociError."""
+    paths = state.cgroup_paths
+    pidfd = states.open_init(state)
+    try:
+        if pidfd >= 0:
+            _kill(pidfd)
+            if "freezer" in paths and is_frozen(paths):
+                thaw(paths)
+            _await_end(pidfd, state)
+        if paths and pids(paths):
+            kill_all(paths, k.SIGKILL)
+    except OSError as error:
+        raise failed(f"kill the processes of container {state.id}", error) from None
+    finally:
+        if pidfd >= 0:
+            k.close(pidfd)
+
+
+def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], log: Log) -> None:
+    """Undo what create made for a container that has no process any more, and run its poststop hooks.
+
+    A poststop hook that fails is a warning (runtime.md, Lifecycle, step 13). Raises CgroupError, PyociError.
+    """
+    failure: PyociError | None = None
+    try:
+        if state.cgroup_paths:
+            remove_cgroups(state.cgroup_paths)
+    except PyociError as error:
+        failure = error
+    if failure is None:  # or the record of where the cgroups are would be lost
+        directory.remove()
+    hooks = (config.get("hooks") or {}).get("poststop")
+    if hooks:
+        from pyoci.hooks import run_hooks  # most containers have none
+
+        told = jsontext.dumps({**hook_state(state), "status": STOPPED, "pid": 0}).encode()
+        run_hooks("poststop", hooks, told, on_failure=lambda error: log.warning(error.message))
+    if failure is not None:
+        raise failure
+
+
+def _config(directory: StateDir, log: Log) -> dict[str, Any]:
+    """The config, for the sake of the poststop hooks. A create that died early has left none."""
+    try:
+        return directory.config()
+    except StateError as error:
+        log.debug(error.message)
+        return {}
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        k.pidfd_send_signal(pidfd, k.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _await_end(pidfd: int, state: RuntimeState) -> None:
+    waiting = k.poll()
+    waiting.register(pidfd, k.POLLIN)
+    deadline = monotonic() + _PATIENCE
+    while not waiting.poll(max(0.0, deadline - monotonic()) * 1000):
+        if monotonic() >= deadline:
+            raise PyociError(f"container {state.id}: init (pid {state.init_process_pid}) is still there 10 s after SIGKILL")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""exec: one more process in a container that runs or waits to be started."""
+
+from __future__ import annotations
+
+from pyoci import bundle as bundles
+from pyoci import host as hosts
+from pyoci import syscalls as k
+from pyoci.cgroups.join import join
+from pyoci.cgroups.plan import below
+from pyoci.container.create import keep_inherited, listen_fds, send_pidfd, write_pid_file
+from pyoci.container.record import Container
+from pyoci.errors import InvalidOperation, UsageError, failed
+from pyoci.foreground import Foreground
+from pyoci.plan.namespaces import FLAGS
+from pyoci.plan.process import plan_process
+from pyoci.process.joiner import Join, launch
+from pyoci.seccomp import plan_seccomp
+from pyoci.spec import validate
+from pyoci.state import FILTER, PAUSED, STOPPED
+from pyoci.terminal import connect_console_socket, receive_master
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.container.record import ExecOptions, Settings
+
+_CAPABILITY_SETS = ("bounding", "effective", "permitted")
+
+
+def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
+    """Run a process in a container: 0 once it runs if detached, else its exit code. Raises SpecError, PyociError."""
+    container = Container(settings, container_id)
+    _check_status(container, options)
+    config = container.directory.config()
+    linux = config.get("linux") or {}
+    process = _process(config, options)
+    foreground = None if options.detach else Foreground()
+    if foreground:
+        foreground.prepare()
+    host = hosts.gather(config, container.state.bundle, container.state.rootless)
+    namespaces = sum(FLAGS[name] for name in {item["type"] for item in linux.get("namespaces") or ()})
+    planned, warnings = plan_process(
+        process, host, own_users=bool(namespaces & k.CLONE_NEWUSER), keyring=True, default_umask=None
+    )
+    for warning in warnings:
+        settings.log.warning(warning)
+    seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
+    inherited = options.preserve_fds + listen_fds()
+    keep_inherited(inherited, settings.log.fd)
+    ours, console = _open_console(planned.terminal, options)
+    paths = _paths(container.state.cgroup_paths, options.cgroup)
+    launched = launch(
+        Join(
+            process=planned,
+            pidfd=container.open_init(),
+            namespaces=namespaces,
+            root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid),
+            seccomp=container.directory.read(FILTER) if seccomp else b"",
+            seccomp_flags=seccomp.flags if seccomp else 0,
+            console=console,
+            preserve_fds=inherited,
+            keyring=f"_ses.{container_id}",
+        ),
+        lambda pid: _place(paths, pid),
+    )
+    for warning in launched.warnings:
+        settings.log.warning(warning)
+    if options.pidfd_socket:
+        send_pidfd(options.pidfd_socket, launched.pidfd, b"setns")
+    if options.pid_file:
+        write_pid_file(options.pid_file, launched.pid)
+    if not foreground:
+        return 0
+    return foreground.wait(launched.pid, launched.pidfd, receive_master(ours) if ours >= 0 else None)
+
+
+def _check_status(container: Container, options: ExecOptions) -> None:
+    status = container.status()
+    if status == STOPPED:
+        raise InvalidOperation("cannot exec in a stopped container")
+    if status == PAUSED and not options.ignore_paused:
+        raise InvalidOperation("cannot exec in a paused container (use --ignore-paused to override)")
+
+
+def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    """The process to run: that of the file, or the container's own with what the options put in its place."""
+    if options.process_file:
+        return validate.load_process(
+            bundles.read_config(options.process_file, options.process_file), options.process_file.rpartition("/")[2]
+        )
+    process: dict[str, Any] = {**(config.get("process") or {})}
+    process["args"] = list(options.args)
+    process["terminal"] = options.tty
+    process["env"] = [*(process.get("env") or ()), *options.env]
+    if options.cwd:
+        process["cwd"] = options.cwd
+    if options.apparmor:
+        process["apparmorProfile"] = options.apparmor
+    if options.process_label:
+        process["selinuxLabel"] = options.process_label
+    if options.no_new_privs is not None:
+        process["noNewPrivileges"] = options.no_new_privs
+    if options.caps:
+        process["capabilities"] = _with_capabilities(process.get("capabilities") or {}, options.caps)
+    user = {**(process.get("user") or {})}
+    if options.user:
+        uid, _, gid = options.user.partition(":")
+        user = {**user, "uid": int(uid), **({"gid": int(gid)} if gid else {})}
+    if options.additional_gids:
+        user["additionalGids"] = [*(user.get("additionalGids") or ()), *options.additional_gids]
+    process["user"] = user
+    return process
+
+
+def _with_capabilities(present: dict[str, Any], more: tuple[str, ...]) -> dict[str, Any]:
+    """More capabilities for one process. Never inheritable ones (CVE-2022-29162); ambient where they are inheritable."""
+    inheritable = present.get("inheritable") or ()
+    extended = {name: [*(present.get(name) or ()), *more] for name in _CAPABILITY_SETS}
+    ambient = [*(present.get("ambient") or ()), *(name for name in more if name in inheritable)]
+    return {**present, **extended, "ambient": ambient}
+
+
+def _open_console(terminal: bool, options: ExecOptions) -> tuple[int, int]:
+    """Our end of the terminal's way, if it is we who receive the master, and the joiner's end; -1 for none."""
+    if options.console_socket and not (terminal and options.detach):
+        raise UsageError("cannot use console socket if pyoci will not detach or allocate tty")
+    if not terminal:
+        return -1, -1
+    if options.detach and not options.console_socket:
+        raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
+    return (-1, connect_console_socket(options.console_socket)) if options.detach else k.stream_pair()
+
+
+def _open_root(pid: int) -> int:
+    try:
+        return k.open(f"/proc/{pid}/root", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+    except OSError as error:
+        raise failed("open the container's root", error) from None
+
+
+def _paths(paths: dict[str, str], chosen: tuple[str, ...]) -> dict[str, str]:
+    """The cgroups to join: the container's, or below them as --cgroup has it, `[controller[,controller]:]path`."""
+    for choice in chosen:
+        controllers, colon, path = choice.rpartition(":")
+        paths = below(paths, path, controllers.split(",") if colon else ())
+    return paths
+
+
+def _place(paths: dict[str, str], pid: int) -> None:
+    """Join the container's cgroup; where init has moved on (cgroup v2, a manager inside), join it there."""
+    join(paths, pid)

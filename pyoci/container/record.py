@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands are told, and a container as they find it."""
+
+from __future__ import annotations
+
+from pyoci import state as states
+from pyoci.cgroups.freezer import is_frozen
+from pyoci.errors import InvalidOperation, failed
+from pyoci.record import Record
+from pyoci.state import CREATED, PAUSED, RUNNING, STOPPED, RuntimeState, StateDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.log import Log
+
+
+class Settings(Record):
+    """What the global options say. `root` is absolute; `rootless` None leaves it to us to find out."""
+
+    root: str
+    log: Log
+    debug: bool = False
+    systemd_cgroup: bool = False
+    rootless: bool | None = None
+    cgroup_manager: str = "cgroupfs"
+
+
+class CreateOptions(Record):
+    """The options of create and run. Paths of files are absolute, as the bundle becomes the working directory."""
+
+    bundle: str = "."
+    config: str = "config.json"
+    console_socket: str = ""
+    pid_file: str = ""
+    pidfd_socket: str = ""
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+    preserve_fds: int = 0
+    detach: bool = False
+    keep: bool = False
+    no_subreaper: bool = False
+
+
+class ExecOptions(Record):
+    """The options of exec. With `process_file` the others about the process do not count."""
+
+    process_file: str = ""
+    args: tuple[str, ...] = ()
+    cwd: str = ""
+    env: tuple[str, ...] = ()
+    tty: bool = False
+    user: str = ""
+    additional_gids: tuple[int, ...] = ()
+    detach: bool = False
+    pid_file: str = ""
+    console_socket: str = ""
+    caps: tuple[str, ...] = ()
+    no_new_privs: bool | None = None
+    apparmor: str = ""
+    process_label: str = ""
+    preserve_fds: int = 0
+    cgroup: tuple[str, ...] = ()
+    ignore_paused: bool = False
+    pidfd_socket: str = ""
+
+
+class Container:
+    """A container that has a record. Raises ContainerNotFound, StateError."""
+
+    def __init__(self, settings: Settings, container_id: str) -> None:
+        self.settings = settings
+        self.directory = StateDir(settings.root, container_id)
+        self.state: RuntimeState = self.directory.load()
+
+    def status(self) -> str:
+        """Where it stands now. A record without a live init is stopped, also that of a create which died on its way."""
+        try:
+            if not states.is_alive(self.state):
+                return STOPPED
+            if is_frozen(self.state.cgroup_paths):
+                return PAUSED
+        except OSError as error:
+            raise failed(f"find out the status of container {self.state.id}", error) from None
+        return CREATED if self.directory.has_fifo() else RUNNING
+
+    def open_init(self) -> int:
+        """A pidfd of init. Raises InvalidOperation if it has ended."""
+        pidfd = states.open_init(self.state)
+        if pidfd < 0:
+            raise InvalidOperation("container not running")
+        return pidfd
+
+    def describe(self) -> dict[str, Any]:
+        """The state as runtime.md has it, with what runc adds to it: rootfs, created and owner."""
+        status = self.status()
+        described: dict[str, Any] = {
+            "ociVersion": self.state.oci_version,
+            "id": self.state.id,
+            "pid": 0 if status == STOPPED else self.state.init_process_pid,
+            "status": status,
+            "bundle": self.state.bundle,
+            "rootfs": self.state.rootfs,
+            "created": self.state.created,
+        }
+        if self.state.annotations:
+            described["annotations"] = self.state.annotations
+        described["owner"] = ""
+        return described
+
+
+def hook_state(state: RuntimeState) -> dict[str, object]:
+    """What every hook is told, less status and pid (runtime.md, State)."""
+    told: dict[str, object] = {"ociVersion": state.oci_version, "id": state.id, "bundle": state.bundle}
+    if state.annotations:
+        told["annotations"] = state.annotations
+    return told

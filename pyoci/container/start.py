@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""start: let init go on to the program (runtime.md, Lifecycle, steps 7 to 9)."""
+
+from __future__ import annotations
+
+from pyoci import jsontext
+from pyoci import syscalls as k
+from pyoci.container.record import Container, hook_state
+from pyoci.errors import HookFailed, InvalidOperation, PyociError
+from pyoci.process.exec_fifo import Starter
+from pyoci.state import CREATED, FIFO, RUNNING, STOPPED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.container.record import Settings
+
+_REFUSALS = {
+    STOPPED: "cannot start a container that has stopped",
+    RUNNING: "cannot start an already running container",
+}
+
+
+def start(settings: Settings, container_id: str) -> None:
+    """Start a created container. Raises InvalidOperation, HookFailed, and PyociError where the program cannot be executed.
+
+    The lock is let go as soon as the container is past being started: its program and hooks may take their time.
+    """
+    container = Container(settings, container_id)
+    lock = container.directory.lock()
+    status = container.status()
+    if status != CREATED:
+        raise InvalidOperation(_REFUSALS.get(status) or f"cannot start a container in the {status} state")
+    pidfd = container.open_init()
+    starter = Starter(f"{container.directory.path}/{FIFO}", pidfd)
+    starter.release()
+    k.close(lock)
+    finish_start(container, starter)
+
+
+def finish_start(container: Container, starter: Starter) -> None:
+    """See the program executed and run the poststart hooks. A hook that fails is the end of the container."""
+    try:
+        starter.await_program()
+        _run_poststart(container)
+    except HookFailed as error:
+        _end(container, error)
+        raise
+
+
+def _run_poststart(container: Container) -> None:
+    hooks = (container.directory.config().get("hooks") or {}).get("poststart")
+    if hooks:
+        from pyoci.hooks import run_hooks  # most containers have none
+
+        told = {**hook_state(container.state), "status": RUNNING, "pid": container.state.init_process_pid}
+        run_hooks("poststart", hooks, jsontext.dumps(told).encode(), directory=container.state.bundle)
+
+
+def _end(container: Container, error: PyociError) -> None:
+    from pyoci.container.delete import destroy, end  # only when a hook has failed
+
+    config = container.directory.config()
+    try:
+        end(container.state, container.settings.log)
+        destroy(container.directory, container.state, config, container.settings.log)
+    except PyociError as another:
+        error.add_note(f"and then: {another.message}")

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The facts of this host that a plan depends on, read once, as plain data."""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.capabilities import grantable_capabilities
+from pyoci.cgroups.layout import Layout
+from pyoci.cgroups.layout import parse as parse_layout
+from pyoci.record import Record
+from pyoci.seccomp import supported_flags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class HostMount(Record):
+    """A mount of this mount namespace: where, what of its file system, and of which type."""
+
+    point: str
+    root: str
+    fstype: str
+
+
+class Host(Record):
+    """What is known before anything is decided.
+
+    `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
+    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in.
+    """
+
+    cgroups: Layout
+    rootless: bool
+    last_capability: int
+    grantable_capabilities: int
+    seccomp_flags: tuple[str, ...]
+    has_kcore: bool
+    mounts: tuple[HostMount, ...] = ()
+    real_paths: dict[str, str] = {}  # noqa: RUF012  records are never changed
+    own_namespaces: dict[str, bool] = {}  # noqa: RUF012
+
+    def mount_point_of(self, path: str) -> str:
+        """The mount that a path lies on."""
+        points = (mount.point for mount in self.mounts)
+        return max((point for point in points if _lies_below(path, point)), key=len, default="/")
+
+    def whole_views(self, root: str) -> tuple[str, ...]:
+        """Where proc and sysfs are mounted whole, outside of a root: what a root that is not pivoted to would leave open."""
+        return tuple(
+            mount.point
+            for mount in self.mounts
+            if mount.fstype in ("proc", "sysfs") and mount.root == "/" and not _lies_below(mount.point, root)
+        )
+
+    def is_own_namespace(self, proc_name: str, path: str) -> bool:
+        """Whether joining the namespace at `path` changes nothing."""
+        return self.own_namespaces.get(f"{proc_name}:{path}", False)
+
+
+def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) -> Host:
+    """Look at this host, for this config. `rootless` None: decide by our own ids and user namespace."""
+    mountinfo = read_text("/proc/self/mountinfo")
+    linux = config.get("linux") or {}
+    last = int(read_text("/proc/sys/kernel/cap_last_cap"))
+    joined = [item["path"] for item in linux.get("namespaces") or () if item.get("path") and item["type"] == "network"]
+    root = (config.get("root") or {}).get("path") or ""
+    path = root if root.startswith("/") else f"{bundle}/{root}"
+    return Host(
+        cgroups=parse_layout(mountinfo, read_text("/proc/self/cgroup")),
+        rootless=is_rootless() if rootless is None else rootless,
+        last_capability=last,
+        grantable_capabilities=grantable_capabilities(last),
+        seccomp_flags=supported_flags() if linux.get("seccomp") else (),
+        has_kcore=_exists("/proc/kcore"),
+        mounts=tuple(_host_mount(line) for line in mountinfo.splitlines()),
+        real_paths={path: real_path(path)},
+        own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for path in joined},
+    )
+
+
+def is_rootless() -> bool:
+    """Whether we lack the host's root: another user, or root of a user namespace only (user_namespaces(7))."""
+    if k.geteuid() != 0:
+        return True
+    return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+
+
+def read_text(path: str) -> str:
+    """A whole file, of the kind that /proc has: no size, short reads."""
+    fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := k.read(fd, 1 << 16):
+            pieces.append(piece)
+    finally:
+        k.close(fd)
+    return b"".join(pieces).decode("utf-8", "surrogateescape")
+
+
+def real_path(path: str) -> str:
+    """The path without symbolic links, or as it is where it leads nowhere (creation will say so)."""
+    try:
+        fd = k.open(path, k.O_PATH | k.O_CLOEXEC)
+    except OSError:
+        return path
+    try:
+        return k.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        k.close(fd)
+
+
+def _host_mount(line: str) -> HostMount:
+    _, _, _, root, point, rest = line.split(" ", 5)
+    fstype = (" " + rest).partition(" - ")[2].partition(" ")[0]
+    return HostMount(point=_unescape(point), root=root, fstype=fstype)
+
+
+def _lies_below(path: str, directory: str) -> bool:
+    return directory == "/" or path == directory or path.startswith(directory + "/")
+
+
+def _unescape(field: str) -> str:
+    """A path of mountinfo, where blanks and backslashes are written as three octal digits (proc(5))."""
+    if "\\" not in field:
+        return field
+    pieces = field.split("\\")
+    return pieces[0] + "".join(chr(int(piece[:3], 8)) + piece[3:] for piece in pieces[1:])
+
+
+def _exists(path: str) -> bool:
+    try:
+        k.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        first, second = k.stat(one), k.stat(other)
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)

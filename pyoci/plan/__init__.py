@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a validated config and the facts of this host to a plan: pure functions that make nothing and need no root.
+
+`plan()` puts the whole together; each module beside this one decides about one section of the config.
+"""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.cgroups.layout import Layout
+from pyoci.cgroups.plan import plan as plan_cgroup
+from pyoci.errors import SpecError
+from pyoci.plan.cgroup_view import plan_cgroup_view
+from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
+from pyoci.plan.model import Hooks, Namespaces, Plan, Rootfs
+from pyoci.plan.mounts import PROPAGATIONS, plan_mounts
+from pyoci.plan.namespaces import plan_namespaces
+from pyoci.plan.process import plan_process
+from pyoci.plan.sysctl import plan_sysctl
+from pyoci.record import Record
+from pyoci.seccomp import plan_seccomp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.host import Host
+
+
+class Request(Record):
+    """What the command line adds to the config. `bundle` is absolute."""
+
+    id: str
+    bundle: str
+    pivot: bool = True
+    keyring: bool = True
+    systemd_cgroup: bool = False
+    cgroups: bool = True
+    listen_fds: int = 0
+
+
+def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
+    """Everything that create and start will do. Raises SpecError and CgroupError for what cannot be done on this host."""
+    linux = config.get("linux") or {}
+    namespaces = plan_namespaces(linux)
+    mounts = plan_mounts(config.get("mounts") or (), request.bundle)
+    if "process" not in config:
+        raise SpecError("config.json has no /process: there is nothing to run")
+    own_users = namespaces.has(k.CLONE_NEWUSER)
+    process, warnings = plan_process(config["process"], host, own_users=own_users, keyring=request.keyring)
+    if request.listen_fds:
+        env = (*process.env, f"LISTEN_FDS={request.listen_fds}", "LISTEN_PID=1")
+        process = process.replace(env=env)
+    layout = host.cgroups if request.cgroups else Layout(mode="none", hierarchies={})
+    cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd_cgroup, rootless=host.rootless)
+    seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
+    set_up_dev = sets_up_dev(mounts)
+    return Plan(
+        id=request.id,
+        bundle=request.bundle,
+        oci_version=config["ociVersion"],
+        annotations=config.get("annotations") or {},
+        namespaces=namespaces,
+        cgroup=cgroup,
+        rootfs=_plan_rootfs(config, linux, namespaces, host, request),
+        mounts=mounts,
+        cgroup_view=plan_cgroup_view(cgroup, layout, bool(namespaces.new & k.CLONE_NEWCGROUP)),
+        set_up_dev=set_up_dev,
+        devices=plan_devices(linux.get("devices") or ()) if set_up_dev else (),
+        links=plan_links(host.has_kcore) if set_up_dev else (),
+        hostname=config.get("hostname") or "",
+        domainname=config.get("domainname") or "",
+        sysctl=plan_sysctl(linux.get("sysctl") or {}, namespaces, host),
+        process=process,
+        seccomp=seccomp,
+        hooks=plan_hooks(config),
+        listen_fds=request.listen_fds,
+        warnings=(*warnings, *cgroup.notes),
+    )
+
+
+def plan_hooks(config: dict[str, Any]) -> Hooks:
+    """The hooks of a config; kinds that we do not know have been warned of by then."""
+    hooks = config.get("hooks") or {}
+    return Hooks(**{kind: tuple(hooks.get(kind) or ()) for kind in Hooks._fields})
+
+
+def _plan_rootfs(
+    config: dict[str, Any], linux: dict[str, Any], namespaces: Namespaces, host: Host, request: Request
+) -> Rootfs:
+    root = config.get("root") or {}
+    if not root.get("path"):
+        raise SpecError("config.json has no /root/path: there is no root file system to enter")
+    path = root["path"] if root["path"].startswith("/") else f"{request.bundle}/{root['path']}"
+    path = host.real_paths.get(path, path)
+    own_mounts = namespaces.has(k.CLONE_NEWNS)
+    readonly = bool(root.get("readonly"))
+    if not own_mounts and (config.get("mounts") or readonly):
+        raise SpecError(
+            'without a mount namespace, mounts and a read-only root would be made on the host: add {"type": "mount"} '
+            "to /linux/namespaces"
+        )
+    wanted = PROPAGATIONS.get(linux.get("rootfsPropagation") or "", 0)
+    kind = wanted & ~k.MS_REC
+    if not request.pivot and kind == k.MS_PRIVATE:
+        raise SpecError("--no-pivot and rootfsPropagation private exclude each other: without pivot_root the host's mounts stay")
+    if kind in (k.MS_SHARED, k.MS_UNBINDABLE):
+        # Either would keep pivot_root from working, so they come last; until then the host's propagation is left alone
+        # where mounts are to be shared with it.
+        before = 0 if kind == k.MS_SHARED else k.MS_SLAVE | k.MS_REC
+    else:
+        before = wanted or k.MS_SLAVE | k.MS_REC
+    return Rootfs(
+        path=path,
+        entered_by="chroot" if not own_mounts else "pivot" if request.pivot else "move",
+        readonly=readonly,
+        propagation=before,
+        final_propagation=wanted if kind in (k.MS_SHARED, k.MS_UNBINDABLE) else 0,
+        parent_mount=host.mount_point_of(path) if before == 0 else "",
+        masked=tuple(linux.get("maskedPaths") or ()),
+        readonly_paths=tuple(linux.get("readonlyPaths") or ()),
+        mount_label=linux.get("mountLabel") or "",
+        host_views=() if request.pivot else host.whole_views(path),
+    )

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plan is made of: plain values, in the order in which they are carried out.
+
+Everything here is decided before a process is made. The launcher and init read these records and decide nothing; what
+`pyoci plan` prints is these records too.
+"""
+
+from __future__ import annotations
+
+from pyoci.capabilities import CapabilityPlan
+from pyoci.cgroups.plan import CgroupPlan
+from pyoci.record import Record
+from pyoci.seccomp import SeccompPlan
+
+
+class Join(Record):
+    """A namespace that exists already: its type as the spec has it, its path, its CLONE_NEW* flag."""
+
+    type: str
+    path: str
+    flag: int
+
+
+class IdMap(Record):
+    """One line of uid_map or gid_map (user_namespaces(7))."""
+
+    container: int
+    host: int
+    size: int
+
+
+class Namespaces(Record):
+    """New namespaces as CLONE_NEW* flags, and those to be joined, in the order of joining."""
+
+    new: int
+    join: tuple[Join, ...] = ()
+    uid_map: tuple[IdMap, ...] = ()
+    gid_map: tuple[IdMap, ...] = ()
+    time_offsets: tuple[tuple[str, int, int], ...] = ()
+
+    def has(self, flag: int) -> bool:
+        """Whether the container gets a namespace of this kind other than ours, new or joined."""
+        return bool(self.new & flag) or any(join.flag == flag for join in self.join)
+
+
+class Mount(Record):
+    """One mount. `kind` is "bind", "new" (a file system of `type`), "cgroup" or "remount".
+
+    attr_set and attr_clear are MOUNT_ATTR_* of the mount itself, rec_set and rec_clear those of the whole tree.
+    `parameters` go to fsconfig(2): (key, value), or (key, None) for a flag. `propagation` holds MS_* flags.
+    """
+
+    destination: str
+    kind: str
+    type: str = ""
+    source: str = ""
+    recursive: bool = False
+    attr_set: int = 0
+    attr_clear: int = 0
+    rec_set: int = 0
+    rec_clear: int = 0
+    parameters: tuple[tuple[str, str | None], ...] = ()
+    propagation: tuple[int, ...] = ()
+    copy_up: bool = False
+    options: tuple[str, ...] = ()
+
+
+class Link(Record):
+    """A symbolic link in /dev."""
+
+    path: str
+    target: str
+
+
+class CgroupHierarchy(Record):
+    """A hierarchy as it is to be seen: the directory's name, the options to mount it, the container's own path in it."""
+
+    name: str
+    parameters: tuple[tuple[str, str | None], ...]
+    path: str
+
+
+class CgroupView(Record):
+    """What mounts of type cgroup and cgroup2 show. `links` go beside the hierarchies (cpu -> cpu,cpuacct)."""
+
+    unified: bool
+    namespaced: bool
+    hierarchies: tuple[CgroupHierarchy, ...]
+    links: tuple[Link, ...] = ()
+
+
+class Rootfs(Record):
+    """The root: where it is, how it is entered ("pivot", "move" or "chroot"), what becomes of it."""
+
+    path: str
+    entered_by: str
+    readonly: bool
+    propagation: int
+    final_propagation: int = 0
+    parent_mount: str = ""
+    masked: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    mount_label: str = ""
+    host_views: tuple[str, ...] = ()
+
+
+class Device(Record):
+    """A device node: `type` is b, c or p; `mode` without the type bits."""
+
+    path: str
+    type: str
+    major: int = 0
+    minor: int = 0
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+
+class Limit(Record):
+    """A resource limit; `number` is the kernel's RLIMIT_*."""
+
+    name: str
+    number: int
+    soft: int
+    hard: int
+
+
+class Process(Record):
+    """The program and all that it is given."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    umask: int | None
+    terminal: bool
+    console_size: tuple[int, int]
+    no_new_privileges: bool
+    capabilities: CapabilityPlan
+    limits: tuple[Limit, ...]
+    oom_score_adj: int | None
+    apparmor: str
+    selinux: str
+    keyring: bool
+
+
+class Hooks(Record):
+    """The hooks by kind, each as config.json has it."""
+
+    prestart: tuple[dict[str, object], ...] = ()
+    createRuntime: tuple[dict[str, object], ...] = ()
+    createContainer: tuple[dict[str, object], ...] = ()
+    startContainer: tuple[dict[str, object], ...] = ()
+    poststart: tuple[dict[str, object], ...] = ()
+    poststop: tuple[dict[str, object], ...] = ()
+
+
+class Plan(Record):
+    """Everything that create and start will do, in order."""
+
+    id: str
+    bundle: str
+    oci_version: str
+    annotations: dict[str, str]
+    namespaces: Namespaces
+    cgroup: CgroupPlan
+    rootfs: Rootfs
+    mounts: tuple[Mount, ...]
+    cgroup_view: CgroupView
+    set_up_dev: bool
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...]
+    hostname: str
+    domainname: str
+    sysctl: tuple[tuple[str, str], ...]
+    process: Process
+    seccomp: SeccompPlan | None
+    hooks: Hooks
+    listen_fds: int = 0
+    warnings: tuple[str, ...] = ()

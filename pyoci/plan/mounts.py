@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the `mounts` of config.json to mounts that can be carried out (config.md, Mounts; mount(8), mount_setattr(2)).
+
+An option is one of four things: an attribute of the mount (set or cleared), a propagation, a property of ours (bind,
+tmpcopyup), or, when it is in no table, data for the file system.
+"""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.errors import SpecError
+from pyoci.plan.model import Mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_ATIME = k.MOUNT_ATTR__ATIME
+
+# option -> (attributes to set, attributes to clear)
+ATTRIBUTES = {
+    "ro": (k.MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, k.MOUNT_ATTR_RDONLY),
+    "nosuid": (k.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, k.MOUNT_ATTR_NOSUID),
+    "nodev": (k.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, k.MOUNT_ATTR_NODEV),
+    "noexec": (k.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, k.MOUNT_ATTR_NOEXEC),
+    "nodiratime": (k.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, k.MOUNT_ATTR_NODIRATIME),
+    "relatime": (k.MOUNT_ATTR_RELATIME, _ATIME),
+    "norelatime": (k.MOUNT_ATTR_RELATIME, _ATIME),
+    "noatime": (k.MOUNT_ATTR_NOATIME, _ATIME),
+    "atime": (k.MOUNT_ATTR_RELATIME, _ATIME),
+    "strictatime": (k.MOUNT_ATTR_STRICTATIME, _ATIME),
+    "nostrictatime": (k.MOUNT_ATTR_RELATIME, _ATIME),
+    "nosymfollow": (k.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, k.MOUNT_ATTR_NOSYMFOLLOW),
+}
+
+# The same for the whole tree of a mount: "r" before the name.
+RECURSIVE_ATTRIBUTES = {"r" + option: change for option, change in ATTRIBUTES.items()}
+
+PROPAGATIONS = {
+    "private": k.MS_PRIVATE,
+    "rprivate": k.MS_PRIVATE | k.MS_REC,
+    "shared": k.MS_SHARED,
+    "rshared": k.MS_SHARED | k.MS_REC,
+    "slave": k.MS_SLAVE,
+    "rslave": k.MS_SLAVE | k.MS_REC,
+    "unbindable": k.MS_UNBINDABLE,
+    "runbindable": k.MS_UNBINDABLE | k.MS_REC,
+}
+
+# Properties of the file system (the superblock) that fsconfig(2) takes as flags; None: nothing to be done.
+SUPERBLOCK_FLAGS = {
+    "sync": "sync",
+    "async": "async",
+    "dirsync": "dirsync",
+    "lazytime": "lazytime",
+    "nolazytime": "nolazytime",
+    "mand": "mand",
+    "nomand": "nomand",
+    "iversion": None,
+    "noiversion": None,
+    "silent": None,
+    "loud": None,
+    "defaults": None,
+}
+
+OWN = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
+
+
+def option_names() -> list[str]:
+    """Every mount option that is known by name, sorted, as `features` lists them (features.md, Mount options)."""
+    return sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATIONS, *SUPERBLOCK_FLAGS, *OWN})
+
+
+def plan_mounts(mounts: Sequence[dict[str, Any]], bundle: str) -> tuple[Mount, ...]:
+    """The mounts of a config in the listed order. Relative bind sources lie in the bundle. Raises SpecError."""
+    return tuple(_plan_mount(mount, bundle) for mount in mounts)
+
+
+def _plan_mount(mount: dict[str, Any], bundle: str) -> Mount:
+    options = tuple(mount.get("options") or ())
+    fstype, source = mount.get("type") or "", mount.get("source") or ""
+    attr_set = attr_clear = rec_set = rec_clear = 0
+    parameters: list[tuple[str, str | None]] = []
+    propagation: list[int] = []
+    for option in options:
+        if option in ATTRIBUTES:
+            attr_set, attr_clear = _change(attr_set, attr_clear, *ATTRIBUTES[option])
+        elif option in RECURSIVE_ATTRIBUTES:
+            rec_set, rec_clear = _change(rec_set, rec_clear, *RECURSIVE_ATTRIBUTES[option])
+        elif option in PROPAGATIONS:
+            propagation.append(PROPAGATIONS[option])
+        elif option in SUPERBLOCK_FLAGS:
+            if (flag := SUPERBLOCK_FLAGS[option]) is not None:
+                parameters.append((flag, None))
+        elif option not in OWN:
+            parameters.extend(_parameters(option))
+    is_bind = "bind" in options or "rbind" in options
+    kind = "remount" if "remount" in options else "bind" if is_bind else "new"
+    if kind == "new" and fstype in ("cgroup", "cgroup2"):
+        kind = "cgroup"
+    destination = mount["destination"]
+    if "idmap" in options or "ridmap" in options or mount.get("uidMappings") or mount.get("gidMappings"):
+        raise SpecError(f"mount {destination}: id-mapped mounts are not supported yet")
+    if fstype == "bind" and not is_bind:
+        raise SpecError(f'mount {destination}: type "bind" is no file system: add "bind" or "rbind" to its options')
+    if kind in ("bind", "remount"):
+        parameters = [(key, value) for key, value in parameters if key not in _NO_DATA]
+        if parameters:
+            raise SpecError(f"mount {destination}: a bind mount takes no data, yet it has {_join(parameters)}")
+        source = source if source.startswith("/") else f"{bundle}/{source}"
+    return Mount(
+        destination=destination,
+        kind=kind,
+        type="" if is_bind else fstype,
+        source=source,
+        recursive="rbind" in options,
+        attr_set=attr_set,
+        attr_clear=attr_clear,
+        rec_set=rec_set,
+        rec_clear=rec_clear,
+        parameters=tuple(parameters),
+        propagation=tuple(propagation),
+        copy_up="tmpcopyup" in options,
+        options=options,
+    )
+
+
+_NO_DATA = frozenset(flag for flag in SUPERBLOCK_FLAGS.values() if flag)
+
+
+def _change(present: int, absent: int, add: int, remove: int) -> tuple[int, int]:
+    """Fold one option into the attributes to set and to clear: of contradicting options the last one counts."""
+    return (present & ~remove) | add, (absent & ~add) | remove
+
+
+def _parameters(option: str) -> list[tuple[str, str | None]]:
+    """An option that is data: a flag or `key=value`; commas part several, except within double quotes."""
+    pieces, quoted, piece = [], False, ""
+    for char in option:
+        if char == '"':
+            quoted = not quoted
+        elif char == "," and not quoted:
+            pieces.append(piece)
+            piece = ""
+        else:
+            piece += char
+    pieces.append(piece)
+    split = (piece.partition("=") for piece in pieces if piece)
+    return [(key, value if equals else None) for key, equals, value in split]
+
+
+def _join(parameters: list[tuple[str, str | None]]) -> str:
+    return ", ".join(key if value is None else f"{key}={value}" for key, value in parameters)

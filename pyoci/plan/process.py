@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `process` of a config, or the one that exec was given (config.md, Process)."""
+
+from __future__ import annotations
+
+from pyoci.capabilities import ALL, plan_capabilities
+from pyoci.errors import SpecError
+from pyoci.plan.model import Limit, Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyoci.host import Host
+
+# The kernel's numbers (asm-generic/resource.h; getrlimit(2)).
+RLIMITS = {
+    "RLIMIT_CPU": 0,
+    "RLIMIT_FSIZE": 1,
+    "RLIMIT_DATA": 2,
+    "RLIMIT_STACK": 3,
+    "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5,
+    "RLIMIT_NPROC": 6,
+    "RLIMIT_NOFILE": 7,
+    "RLIMIT_MEMLOCK": 8,
+    "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10,
+    "RLIMIT_SIGPENDING": 11,
+    "RLIMIT_MSGQUEUE": 12,
+    "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14,
+    "RLIMIT_RTTIME": 15,
+}
+
+# runc gives the first process this umask when the config is silent, and images have come to rely on it.
+DEFAULT_UMASK = 0o022
+
+
+def plan_process(
+    process: dict[str, Any], host: Host, *, own_users: bool, keyring: bool, default_umask: int | None = DEFAULT_UMASK
+) -> tuple[Process, list[str]]:
+    """The program with all that it is given, and warnings. Raises SpecError where there is nothing to run.
+
+    own_users: the container has a user namespace of its own, and with it all capabilities, within it.
+    """
+    if not process.get("args"):
+        raise SpecError("config.json names no program to run: /process/args is missing or empty")
+    user = process.get("user") or {}
+    size = process.get("consoleSize") or {}
+    grantable = ALL if own_users else host.grantable_capabilities
+    capabilities = plan_capabilities(process.get("capabilities"), host.last_capability, grantable)
+    warnings = [f"capability {name} is unknown to this kernel and left out" for name in capabilities.unknown]
+    warnings += [f"capability {name} is not ours to give and left out" for name in capabilities.ungranted]
+    umask = user.get("umask")
+    return Process(
+        args=tuple(process["args"]),
+        env=_last_of_each(process.get("env") or ()),
+        cwd=process.get("cwd") or "/",
+        uid=user.get("uid") or 0,
+        gid=user.get("gid") or 0,
+        groups=tuple(user.get("additionalGids") or ()),
+        umask=default_umask if umask is None else umask,
+        terminal=bool(process.get("terminal")),
+        console_size=(size.get("height") or 0, size.get("width") or 0),
+        no_new_privileges=bool(process.get("noNewPrivileges")),
+        capabilities=capabilities,
+        limits=tuple(
+            Limit(name=item["type"], number=RLIMITS[item["type"]], soft=item["soft"], hard=item["hard"])
+            for item in process.get("rlimits") or ()
+        ),
+        oom_score_adj=process.get("oomScoreAdj"),
+        apparmor=process.get("apparmorProfile") or "",
+        selinux=process.get("selinuxLabel") or "",
+        keyring=keyring,
+    ), warnings
+
+
+def _last_of_each(env: Sequence[str]) -> tuple[str, ...]:
+    """The environment without repetitions: of several values for one name the last one counts."""
+    held: dict[str, str] = {}
+    for entry in env:
+        name = entry.partition("=")[0]
+        held.pop(name, None)
+        held[name] = entry
+    return tuple(held.values())

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a container: the launcher, which is our side, and init and joiner, which become the program.
+
+The two sides talk over one channel, in this order (only what a plan needs is said):
+
+    launcher                                 init
+    --------                                 ----
+    clone3                              ->
+                                             (a new user namespace:) waits
+    writes the id maps   MAPPED         ->   becomes root in there
+    joins the cgroup     PLACED         ->   (meanwhile) namespaces, mounts, devices; waits for it before it
+                                             takes a cgroup namespace or mounts a cgroup file system
+                                        <-   HOOKS     the root is complete, and not yet entered
+    prestart, createRuntime hooks
+                         GO             ->   createContainer hooks; enters the root, closes paths
+                                        <-   LIMITS    (a user namespace:) resource limits, please
+    prlimit              GO             ->   becomes the user, finds the program
+                                        <-   READY     from here on only `start` matters
+    writes the pid file, ends                waits on the exec fifo
+
+A step that fails in init comes back as FAILED with its text; a channel that closes without one means that init was
+killed. Once it waits on the fifo, init tells whoever opened it: one byte, then a text if the program cannot be executed,
+or the end of the stream because it was.
+"""

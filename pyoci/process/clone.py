@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the process that will be init, in the namespaces of the plan.
+
+Usually one clone3 does it. When a namespace has to be joined before others are made (a user namespace that is to own
+them, a network of the host's beside a new user namespace, a pid namespace, which only children enter) or a clock is to be
+set, a short-lived stage joins and clones, and its child becomes ours (CLONE_PARENT).
+"""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, StageFailed, failed, reason
+from pyoci.process.channel import FAILED, STAGED, Channel, pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyoci.plan.model import Join, Namespaces
+
+# Namespaces that init takes itself, later: the cgroup's must be made when it is in its cgroup.
+_LATE = k.CLONE_NEWCGROUP
+_MAKING = "make the container's process and its namespaces (clone3)"
+
+
+def needs_stage(namespaces: Namespaces) -> bool:
+    """Whether joining has to come before cloning."""
+    early = k.CLONE_NEWUSER | k.CLONE_NEWPID | k.CLONE_NEWTIME
+    joins_early = any(join.flag & early for join in namespaces.join)
+    return joins_early or bool(namespaces.time_offsets) or bool(namespaces.join and namespaces.new & k.CLONE_NEWUSER)
+
+
+def open_joins(namespaces: Namespaces) -> list[tuple[Join, int]]:
+    """The namespaces to be joined, opened while their paths are the host's. Raises PyociError."""
+    opened = []
+    for join in namespaces.join:
+        try:
+            opened.append((join, k.open(join.path, k.O_RDONLY | k.O_CLOEXEC)))
+        except OSError as error:
+            raise failed(f"open the {join.type} namespace {join.path}", error) from None
+    return opened
+
+
+def join_all(joins: list[tuple[Join, int]]) -> None:
+    """Enter opened namespaces in order. A path that is no namespace, or one of another type, is refused by the kernel."""
+    for join, fd in joins:
+        try:
+            k.setns(fd, join.flag)
+            k.close(fd)
+        except OSError as error:
+            raise failed(f"join the {join.type} namespace {join.path}", error) from None
+
+
+def clone_init(namespaces: Namespaces, joins: list[tuple[Join, int]]) -> tuple[int, int]:
+    """(pid, pidfd) of init in the launcher; (0, -1) in init itself, which still has to `join_all` where there is no stage.
+
+    Raises PyociError.
+    """
+    flags = namespaces.new & ~_LATE
+    if needs_stage(namespaces):
+
+        def prepare() -> None:
+            join_all(joins)
+            if namespaces.time_offsets:
+                _set_clocks(namespaces.time_offsets)
+
+        if namespaces.time_offsets:
+            flags &= ~k.CLONE_NEWTIME  # the stage makes it, and its child is the first to be in it
+        return take_over(prepare, flags)
+    try:
+        return k.clone3(flags)
+    except OSError as error:
+        raise failed(_MAKING, error) from None
+
+
+def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
+    """A child of ours that is born where a stage got to with `prepare`: (pid, pidfd), and in the child (0, -1).
+
+    Raises StageFailed.
+    """
+    ours, theirs = pair()
+    stage = k.fork()
+    if stage == 0:
+        ours.close()
+        if _clone_sibling(prepare, flags, theirs):
+            theirs.close()
+            return 0, -1
+        k._exit(0)
+    theirs.close()
+    kind, payload = ours.receive()
+    ours.close()
+    k.waitpid(stage, 0)
+    if kind != STAGED:
+        raise StageFailed(payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed")
+    pid = int(payload)
+    return pid, k.pidfd_open(pid)
+
+
+def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) -> bool:
+    """The stage's part. True in the child that it makes."""
+    try:
+        prepare()
+        pid, pidfd = k.clone3(flags | k.CLONE_PARENT, exit_signal=0)
+        if pid == 0:
+            return True
+        channel.send(STAGED, b"%d" % pid)
+    except OSError as error:
+        channel.send(FAILED, f"{_MAKING}: {reason(error)}".encode())
+    except PyociError as error:
+        channel.send(FAILED, error.message.encode("utf-8", "replace"))
+    return False
+
+
+def _set_clocks(offsets: tuple[tuple[str, int, int], ...]) -> None:
+    try:
+        k.unshare(k.CLONE_NEWTIME)
+        _write_offsets(offsets)
+    except OSError as error:
+        raise failed("set the clocks of a new time namespace", error) from None
+
+
+def _write_offsets(offsets: tuple[tuple[str, int, int], ...]) -> None:
+    fd = k.open("/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC)
+    k.write(fd, "".join(f"{clock} {seconds} {nanoseconds}\n" for clock, seconds, nanoseconds in offsets).encode())
+    k.close(fd)
+
+

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process of ours does to itself before it comes near a container. Runs inside."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, describe, failed
+
+_FORMAT, _CHARACTER = 0o170000, 0o020000
+
+
+def confine(name: str) -> None:
+    """Shut the interpreter off from files, forget the command line and the environment, and take a name.
+
+    A module that is looked for after this is not found, rather than taken from the container. Signals go back to their
+    defaults: the interpreter's own handlers would run code of ours where none is expected.
+    """
+    gc.disable()
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    k.prctl(k.PR_SET_DUMPABLE, 0)
+    k.reset_signals()
+    k.set_process_title(name)
+
+
+def text_of(error: BaseException) -> str:
+    """An error in one line, for the channel."""
+    if isinstance(error, PyociError):
+        return error.message
+    if isinstance(error, OSError):
+        return describe(error)
+    return f"internal error in the container's process: {type(error).__name__}: {error}"
+
+
+def become_root() -> None:
+    """Be root of the user namespace that we are in. Raises PyociError."""
+    try:
+        try:
+            k.setgroups([])
+        except PermissionError:
+            pass  # setgroups is denied where an ordinary user mapped himself alone: his groups stay with him
+        k.setresgid(0, 0, 0)
+        k.setresuid(0, 0, 0)
+        k.prctl(k.PR_SET_DUMPABLE, 0)
+    except OSError as error:
+        raise failed("become root of the user namespace", error) from None
+
+
+def replace_null_streams(root_fd: int) -> None:
+    """Where a standard stream is the host's /dev/null, take the container's: whoever holds a file may change its mode.
+
+    Raises PyociError if what the container has there is not the null device (CVE-2026-88265).
+    """
+    null = k.makedev(1, 3)
+    theirs = -1
+    for stream in (0, 1, 2):
+        status = k.fstat(stream)
+        if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != null:
+            continue
+        if theirs < 0:
+            try:
+                theirs = k.openat2(root_fd, "dev/null", k.O_PATH, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+            except FileNotFoundError:
+                return
+            status = k.fstat(theirs)
+            if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != null:
+                raise PyociError("/dev/null in the container is not the null device")
+            k.close(theirs)
+            theirs = k.openat2(root_fd, "dev/null", k.O_RDWR, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+            status = k.fstat(theirs)
+            if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != null:
+                raise PyociError("/dev/null in the container is not the null device")
+        k.dup2(theirs, stream)
+    if theirs >= 0:
+        k.close(theirs)

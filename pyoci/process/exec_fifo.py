@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exec fifo: where init waits for `start`, and `start` learns how it went.
+
+init opens it for writing, which blocks until somebody opens it for reading. It writes one byte, and then, if the
+program cannot be executed, a letter for what failed and the reason; if it can, execve(2) closes the fifo.
+"""
+
+from __future__ import annotations
+
+from errno import EAGAIN
+
+from pyoci import syscalls as k
+from pyoci.errors import HookFailed, PyociError, StageFailed, failed
+
+OPENED, NOT_EXECUTED, HOOK_FAILED = b"0", b"E", b"H"
+
+
+def make(path: str, uid: int, gid: int) -> None:
+    """Make the fifo, for init, which may be another user by the time that it writes. Raises PyociError."""
+    try:
+        mask = k.umask(0)
+        try:
+            k.mkfifo(path, 0o622)
+        finally:
+            k.umask(mask)
+        if uid or gid:
+            k.chown(path, uid, gid)
+    except OSError as error:
+        raise failed(f"make the exec fifo {path}", error) from None
+
+
+class Starter:
+    """The side of `start`."""
+
+    def __init__(self, path: str, pidfd: int) -> None:
+        self.path, self.pidfd = path, pidfd
+        try:
+            self.fd = k.open(path, k.O_RDONLY | k.O_NONBLOCK | k.O_CLOEXEC)
+        except OSError as error:
+            raise failed(f"open the exec fifo {path}", error) from None
+
+    def release(self) -> None:
+        """Wait until init has noticed, and take the fifo away. Raises PyociError if init is gone."""
+        if self._read() != OPENED:
+            raise PyociError("container init is gone: it ended before it could be started")
+        try:
+            k.unlink(self.path)
+        except OSError as error:
+            raise failed(f"remove the exec fifo {self.path}", error) from None
+
+    def await_program(self) -> None:
+        """Wait until the program is executed. Raises StageFailed or HookFailed with init's reason if it is not."""
+        said = b""
+        while piece := self._read():
+            said += piece
+        k.close(self.fd)
+        text = said[1:].decode("utf-8", "replace")
+        if said[:1] == HOOK_FAILED:
+            raise HookFailed(text)
+        if said:
+            raise StageFailed(text)
+
+    def _read(self) -> bytes:
+        """The next bytes from init; none when it has closed the fifo or is gone."""
+        ready = k.poll()
+        ready.register(self.fd, k.POLLIN)
+        ready.register(self.pidfd, k.POLLIN)
+        while True:
+            ended = any(fd == self.pidfd for fd, _ in ready.poll())
+            try:
+                return k.read(self.fd, 4096)
+            except OSError as error:
+                if error.errno != EAGAIN:
+                    raise
+            if ended:
+                return b""

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Init: the container's first process, from its birth to the execve of the program. Runs inside.
+
+It carries a plan out, step by step, and decides nothing. The steps stand in STEPS in the order in which they are done, and
+where that order matters the step says why. Before the first one the interpreter is shut off from every file: what is not
+imported by then cannot be, and none of the container's files is ever taken for ours.
+"""
+
+from __future__ import annotations
+
+from pyoci import jsontext
+from pyoci import syscalls as k
+from pyoci.errors import failed
+from pyoci.hooks import run_hooks
+from pyoci.network import bring_up_loopback
+from pyoci.plan.model import Plan
+from pyoci.process import channel as messages
+from pyoci.process.channel import Channel
+from pyoci.process.clone import join_all
+from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
+from pyoci.process.program import Program
+from pyoci.process.waiting import Waiting
+from pyoci.record import Record
+from pyoci.rootfs.cgroupfs import mount_cgroups
+from pyoci.rootfs.devices import make_devices
+from pyoci.rootfs.enter import clone_null, close_paths, enter_root, make_root_readonly, prepare_root
+from pyoci.rootfs.mounts import Mounter
+from pyoci.terminal import become_controlling, bind_console, open_pty, send_master
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pyoci.plan.model import Join
+    from pyoci.rootfs.root import Root
+
+
+class Handed(Record):
+    """What the launcher opened for init while the host's paths were at hand. -1: not needed.
+
+    proc            the host's /proc
+    fifo            the exec fifo, not opened for reading or writing
+    console         where the master of a terminal is sent
+    joins           namespaces to join
+    sources         trees of bind mounts by destination, "" being the root; none if init opens them itself
+    preserve_fds    how many descriptors from 3 on the program inherits
+    state           what hooks in the container are told, less status and pid
+    """
+
+    proc: int
+    fifo: int
+    console: int
+    joins: list[tuple[Join, int]]
+    sources: dict[str, int]
+    preserve_fds: int
+    seccomp: bytes
+    state: dict[str, object]
+
+
+def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
+    """Be init. Leaves by execve(2) or _exit(2) only."""
+    init = Init(plan, handed, channel)
+    report: Callable[[str], None] = init.report
+    try:
+        confine("pyoci:[init]")
+        for step in STEPS:
+            step(init)
+        report = init.await_start()
+        init.program.execute()
+    except BaseException as error:
+        report(text_of(error))
+    finally:
+        k._exit(1)
+
+
+class Init:
+    """The state of init between its steps."""
+
+    root: Root
+    mounter: Mounter
+
+    def __init__(self, plan: Plan, handed: Handed, channel: Channel) -> None:
+        self.plan, self.handed, self.channel = plan, handed, channel
+        self.program = Program(plan.process, handed.seccomp, plan.seccomp.flags if plan.seccomp else 0)
+        self.in_user_namespace = plan.namespaces.has(k.CLONE_NEWUSER)
+        self.placed = self.in_cgroup_namespace = False
+
+    def report(self, text: str) -> None:
+        """Tell the launcher what went wrong; if it is gone, nobody wants to know."""
+        try:
+            self.channel.send(messages.FAILED, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass
+
+    def ask(self, request: bytes) -> None:
+        """Ask the launcher for something only it can do, and wait until it is done."""
+        self.channel.send(request)
+        self.expect(messages.GO)
+
+    def expect(self, wanted: bytes) -> None:
+        """Wait for a message. When the launcher is gone there is nobody to be a container for."""
+        kind, _ = self.channel.receive()
+        if kind != wanted:
+            k._exit(1)
+
+    def await_placed(self) -> None:
+        """Be sure to be in the container's cgroup. The launcher sees to that while we are busy with mounts."""
+        if not self.placed:
+            self.expect(messages.PLACED)
+            self.placed = True
+
+    # ------------------------------------------------------------------------------------------------- the steps, in order
+
+    def become_root(self) -> None:
+        """In a user namespace: as long as we are nobody there, we can make nothing."""
+        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
+        if not self.in_user_namespace:
+            return
+        if self.plan.namespaces.uid_map:
+            self.expect(messages.MAPPED)
+        become_root()
+        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)  # forgotten with the change of ids
+
+    def join_namespaces(self) -> None:
+        """Only those that are left: with a stage, all have been joined before we were born."""
+        join_all(self.handed.joins)
+        k.setsid()
+
+    def set_names(self) -> None:
+        """The host's name, the domain's, and the loopback device, of which a new network has a sleeping one."""
+        for name, call in ((self.plan.hostname, k.sethostname), (self.plan.domainname, k.setdomainname)):
+            try:
+                if name:
+                    call(name)
+            except OSError as error:
+                raise failed(f"{call.__name__} {name}", error) from None
+        if self.plan.namespaces.new & k.CLONE_NEWNET:
+            bring_up_loopback()
+
+    def join_keyring(self) -> None:
+        """A session keyring of the container's own, or it could read the keys of whoever called us (keyrings(7))."""
+        if self.plan.process.keyring:
+            self.program.join_keyring(f"_ses.{self.plan.id}")
+
+    def make_root(self) -> None:
+        rootfs = self.plan.rootfs
+        self.null = clone_null() if rootfs.masked else -1
+        self.root = prepare_root(rootfs, self.handed.proc, self.handed.sources.get("", -1))
+        inherited = rootfs.propagation if self.handed.sources else 0
+        self.mounter = Mounter(self.root, self.handed.sources, inherited, rootfs.mount_label)
+
+    def make_mounts(self) -> None:
+        for mount in self.plan.mounts:
+            if mount.kind == "cgroup":
+                self.enter_cgroup_namespace()
+                mount_cgroups(self.mounter, mount, self.plan.cgroup_view)
+            else:
+                self.mounter.make(mount)
+
+    def make_devices(self) -> None:
+        make_devices(self.root, self.plan.devices, self.plan.links, bind=self.in_user_namespace)
+
+    def enter_cgroup_namespace(self) -> None:
+        """Only in our cgroup: the namespace's root is where we are when it is made (cgroup_namespaces(7))."""
+        self.await_placed()
+        if self.plan.namespaces.new & k.CLONE_NEWCGROUP and not self.in_cgroup_namespace:
+            k.unshare(k.CLONE_NEWCGROUP)
+            self.in_cgroup_namespace = True
+
+    def run_hooks(self) -> None:
+        """The root is complete and the way to the host still open: that is when hooks may add to it."""
+        hooks = self.plan.hooks
+        if not (hooks.prestart or hooks.createRuntime or hooks.createContainer):
+            return
+        self.await_placed()
+        self.ask(messages.HOOKS)
+        if hooks.createContainer:
+            run_hooks("createContainer", list(hooks.createContainer), self.state_json("creating"), directory=self.plan.bundle)
+
+    def enter_root(self) -> None:
+        enter_root(self.plan.rootfs, self.root)
+
+    def set_up_terminal(self) -> None:
+        """In the container's own devpts, and before /dev may become read-only."""
+        process = self.plan.process
+        if not process.terminal:
+            replace_null_streams(self.root.fd)
+            return
+        pty = open_pty(self.root.fd, *process.console_size)
+        if self.plan.set_up_dev:
+            bind_console(self.root.fd, pty.slave)
+        send_master(self.handed.console, pty)
+        k.close(pty.master)
+        k.close(self.handed.console)
+        become_controlling(pty.slave)
+        k.close(pty.slave)
+
+    def close_root(self) -> None:
+        """Last of all that touches the root: nothing can be made in it any more."""
+        self.set_sysctls()
+        self.mounter.finish()
+        if self.plan.rootfs.readonly:
+            make_root_readonly(self.root)
+        close_paths(self.root, self.plan.rootfs, self.null)
+
+    def set_sysctls(self) -> None:
+        """Through the host's procfs: the one in the container may be covered, or be none (CVE-2025-52881)."""
+        for path, value in self.plan.sysctl:
+            try:
+                fd = k.openat2(self.handed.proc, f"sys/{path}", k.O_WRONLY, resolve=k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS)
+                k.write(fd, value.encode())
+                k.close(fd)
+            except OSError as error:
+                raise failed(f"set sysctl {path.replace('/', '.')} = {value}", error) from None
+
+    def take_limits(self) -> None:
+        """Root of a user namespace may not raise a limit, so there the launcher sets them from outside."""
+        self.enter_cgroup_namespace()
+        if self.plan.process.limits and self.in_user_namespace:
+            self.ask(messages.LIMITS)
+        else:
+            self.program.set_limits()
+
+    def become_program(self) -> None:
+        """Give up what the program is not to have, as far as it can be done before the start."""
+        self.program.prepare(self.root.fd, self.handed.preserve_fds, self.handed.proc)
+
+    # ------------------------------------------------------------------------------------------------------ and the waiting
+
+    def await_start(self) -> Callable[[str], None]:
+        """Let go of the launcher, wait for `start`, run the startContainer hooks. Where to report from then on."""
+        for warning in self.program.warnings:
+            self.channel.send(messages.WARNING, warning.encode())
+        waiting = Waiting(self.handed.fifo, self.handed.proc)
+        kept = range(3, 3 + self.handed.preserve_fds)
+        k.close_all_but(3, (self.channel.fd, self.handed.fifo, waiting.proc, self.root.fd, *kept))
+        k.prctl(k.PR_SET_PDEATHSIG, 0)
+        self.channel.send(messages.READY)
+        self.channel.close()
+        waiting.wait()
+        self._run_start_hooks(waiting)
+        return waiting.fail
+
+    def _run_start_hooks(self, waiting: Waiting) -> None:
+        """The startContainer hooks see the container as its program will, and a failure of theirs is its end."""
+        hooks = list(self.plan.hooks.startContainer)
+        if hooks:
+            environment, confined = list(self.plan.process.env), bool(self.handed.seccomp)
+            try:
+                state = self.state_json("created")
+                run_hooks("startContainer", hooks, state, default_env=environment, confined=confined)
+            except BaseException as error:
+                waiting.fail_hook(text_of(error))
+                k._exit(1)
+
+    def state_json(self, status: str) -> bytes:
+        """What a hook in the container is told; the pid is the one that it sees."""
+        return jsontext.dumps({**self.handed.state, "status": status, "pid": k.getpid()}).encode()
+
+
+STEPS: tuple[Callable[[Init], None], ...] = (
+    Init.become_root,
+    Init.join_namespaces,
+    Init.set_names,
+    Init.join_keyring,
+    Init.make_root,
+    Init.make_mounts,
+    Init.make_devices,
+    Init.run_hooks,
+    Init.enter_root,
+    Init.set_up_terminal,
+    Init.close_root,
+    Init.take_limits,
+    Init.become_program,
+)

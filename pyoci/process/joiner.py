@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joiner: a process of ours that enters a container which is there already, and becomes a program (exec).
+
+Both sides are here. The launcher's is short: it makes the joiner in the container's pid namespace, which only a child can
+enter, puts it into the cgroup, and waits until the program is executed. The joiner's runs inside.
+"""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.errors import StageFailed, failed
+from pyoci.process import channel as messages
+from pyoci.process.channel import Channel, pair
+from pyoci.process.clone import take_over
+from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
+from pyoci.process.program import Program, set_limits
+from pyoci.record import Record
+from pyoci.terminal import become_controlling, open_pty, send_master
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pyoci.plan.model import Process
+
+
+class Join(Record):
+    """What is to run, and where. `pidfd` is the container's init, `namespaces` the CLONE_NEW* of those to enter.
+
+    `root` is init's root where there is no mount namespace to enter it by, else -1; `console` is where the master of a
+    terminal is sent, or -1.
+    """
+
+    process: Process
+    pidfd: int
+    namespaces: int
+    root: int
+    seccomp: bytes
+    seccomp_flags: int
+    console: int
+    preserve_fds: int
+    keyring: str
+
+
+class Launched(Record):
+    """A program that runs in the container, as a child of ours, and what it could not be given."""
+
+    pid: int
+    pidfd: int
+    warnings: tuple[str, ...]
+
+
+def launch(join: Join, place: Callable[[int], None]) -> Launched:
+    """Run a program in a container; `place` puts a pid into the cgroup. Raises PyociError if it cannot be executed."""
+    proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+    ours, theirs = pair()
+    pid, pidfd = _clone(join)
+    if pid == 0:
+        ours.close()
+        _run(join, theirs, proc)
+    theirs.close()
+    k.close(proc)
+    if join.console >= 0:
+        k.close(join.console)
+    try:
+        place(pid)
+        ours.send(messages.PLACED)
+        warnings = _serve(join, ours, pid)
+    except BaseException:
+        _end(pid, pidfd)
+        raise
+    ours.close()
+    return Launched(pid=pid, pidfd=pidfd, warnings=tuple(warnings))
+
+
+def _serve(join: Join, channel: Channel, pid: int) -> list[str]:
+    """Answer until the channel closes, which is when the program has been executed, if all went well before."""
+    warnings: list[str] = []
+    ready = False
+    while True:
+        kind, payload = channel.receive()
+        if kind == messages.CLOSED and ready:
+            return warnings
+        if kind == messages.READY:
+            ready = True
+        elif kind == messages.WARNING:
+            warnings.append(payload.decode("utf-8", "replace"))
+        elif kind == messages.LIMITS:
+            set_limits(pid, join.process)
+            channel.send(messages.GO)
+        else:
+            raise StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
+
+
+def _clone(join: Join) -> tuple[int, int]:
+    """Make the joiner; in it, the user and pid namespaces have been entered when this returns (0, -1)."""
+    try:
+        if not join.namespaces & k.CLONE_NEWUSER:
+            if join.namespaces & k.CLONE_NEWPID:
+                k.setns(join.pidfd, k.CLONE_NEWPID)  # what we fork from now on is in there
+            return k.clone3(0)
+    except OSError as error:
+        raise failed("make a process in the container's pid namespace", error) from None
+    # All at once: which of the others may be entered before the user namespace, and which after, the kernel sorts out.
+    return take_over(lambda: _enter(join, join.namespaces), 0)
+
+
+def _enter(join: Join, namespaces: int) -> None:
+    try:
+        if namespaces:
+            k.setns(join.pidfd, namespaces)
+        if join.root >= 0:
+            k.fchdir(join.root)
+            k.chroot(".")
+    except OSError as error:
+        raise failed("enter the container's namespaces", error) from None
+
+
+def _run(join: Join, channel: Channel, proc: int) -> NoReturn:
+    """Be the joiner. Leaves by execve(2) or _exit(2) only."""
+    try:
+        confine("pyoci:[exec]")
+        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
+        program = Program(join.process, join.seccomp, join.seccomp_flags)
+        in_user_namespace = bool(join.namespaces & k.CLONE_NEWUSER)
+        if in_user_namespace:
+            become_root()
+        else:
+            _enter(join, join.namespaces & ~k.CLONE_NEWPID)
+        k.setsid()
+        if join.keyring:
+            program.join_keyring(join.keyring)
+        root = k.open("/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+        _set_up_terminal(join, root)
+        if channel.receive()[0] != messages.PLACED:
+            k._exit(1)
+        if join.process.limits and in_user_namespace:
+            channel.send(messages.LIMITS)
+            if channel.receive()[0] != messages.GO:
+                k._exit(1)
+        else:
+            program.set_limits()
+        program.prepare(root, join.preserve_fds, proc)
+        for warning in program.warnings:
+            channel.send(messages.WARNING, warning.encode())
+        k.prctl(k.PR_SET_PDEATHSIG, 0)
+        channel.send(messages.READY)
+        program.execute()
+    except BaseException as error:
+        try:
+            channel.send(messages.FAILED, text_of(error).encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # the launcher is gone, and with it whoever wanted to know
+    finally:
+        k._exit(255)
+
+
+def _set_up_terminal(join: Join, root: int) -> None:
+    if not join.process.terminal:
+        replace_null_streams(root)
+        return
+    pty = open_pty(root, *join.process.console_size)
+    send_master(join.console, pty)
+    k.close(pty.master)
+    become_controlling(pty.slave)
+    k.close(pty.slave)
+
+
+def _end(pid: int, pidfd: int) -> None:
+    try:
+        k.pidfd_send_signal(pidfd, k.SIGKILL)
+        k.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launcher: the runtime's side of making a container. It makes init and does for it what init cannot do itself."""
+
+from __future__ import annotations
+
+from pyoci import jsontext
+from pyoci import syscalls as k
+from pyoci.cgroups.join import join
+from pyoci.cgroups.manage import apply
+from pyoci.cgroups.processes import oom_kills
+from pyoci.errors import StageFailed, failed
+from pyoci.hooks import run_hooks
+from pyoci.plan.namespaces import host_id
+from pyoci.process import channel as messages
+from pyoci.process import init as init_process
+from pyoci.process.channel import Channel, pair
+from pyoci.process.clone import clone_init, needs_stage, open_joins
+from pyoci.process.idmap import write_maps
+from pyoci.process.init import Handed
+from pyoci.process.program import set_limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.model import Plan
+
+
+class Launcher:
+    """Makes one init and sees it to the point where only the start is missing.
+
+    `paths` are the container's cgroups as they were made. `state` is what hooks are told, less status and pid.
+    """
+
+    pid = 0
+    pidfd = -1
+
+    def __init__(self, plan: Plan, paths: dict[str, str], state: dict[str, object], rootless: bool) -> None:
+        self.plan, self.paths, self.state, self.rootless = plan, paths, state, rootless
+        self.warnings: list[str] = []
+        self.limited = False
+
+    def clone(self, fifo: str, seccomp: bytes, console: int, preserve_fds: int) -> None:
+        """Make init, waiting for us in its namespaces. `console` (-1: none) is closed here. Raises PyociError."""
+        namespaces = self.plan.namespaces
+        handed = Handed(
+            proc=_open("/proc", k.O_PATH | k.O_DIRECTORY),
+            fifo=_open(fifo, k.O_PATH),
+            console=console,
+            joins=open_joins(namespaces),
+            sources=self._open_sources(),
+            preserve_fds=preserve_fds,
+            seccomp=seccomp,
+            state=self.state,
+        )
+        self.channel, theirs = pair()
+        makes_user = bool(namespaces.new & k.CLONE_NEWUSER)
+        if makes_user:
+            k.prctl(k.PR_SET_DUMPABLE, 1)  # or its maps would belong to the host's root, out of our reach if we are not
+        self.pid, self.pidfd = clone_init(namespaces, handed.joins)
+        if self.pid == 0:
+            self.channel.close()
+            if needs_stage(namespaces):
+                handed.joins.clear()
+            init_process.run(self.plan, handed, theirs)
+        if makes_user:
+            k.prctl(k.PR_SET_DUMPABLE, 0)
+        theirs.close()
+        for fd in (handed.proc, handed.fifo, *handed.sources.values(), *(fd for _, fd in handed.joins)):
+            k.close(fd)
+        if console >= 0:
+            k.close(console)
+
+    def serve(self) -> None:
+        """Do for init what it asks for, until it is ready. Raises StageFailed, HookFailed, CgroupError."""
+        if self.plan.namespaces.uid_map:
+            write_maps(self.pid, self.plan.namespaces, self.rootless)
+            self._send(messages.MAPPED)
+        self.paths = join(self.paths, self.pid, self.plan.cgroup)
+        self._send(messages.PLACED)
+        while True:
+            kind, payload = self.channel.receive()
+            if kind == messages.READY:
+                break
+            if kind == messages.WARNING:
+                self.warnings.append(payload.decode("utf-8", "replace"))
+            elif kind == messages.HOOKS:
+                self._limit()
+                self._run_hooks()
+                self._send(messages.GO)
+            elif kind == messages.LIMITS:
+                set_limits(self.pid, self.plan.process)
+                self._send(messages.GO)
+            elif kind == messages.FAILED:
+                raise StageFailed(self._explained(payload.decode("utf-8", "replace")))
+            else:
+                raise StageFailed(self._explained("container init ended without a word"))
+        self._limit()
+        self.channel.close()
+
+    def kill(self) -> None:
+        """End init, whatever it is doing, and wait for its end."""
+        if self.pid:
+            try:
+                k.pidfd_send_signal(self.pidfd, k.SIGKILL)
+            except ProcessLookupError:
+                pass
+            try:
+                k.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass
+
+    def _limit(self) -> None:
+        """The limits come late, when init has made its mounts: it takes more memory than many a program that follows."""
+        if not self.limited:
+            self.limited = True
+            self.warnings.extend(apply(self.plan.cgroup, self.paths))
+
+    def _run_hooks(self) -> None:
+        state = jsontext.dumps({**self.state, "status": "creating", "pid": self.pid}).encode()
+        for kind in ("prestart", "createRuntime"):
+            run_hooks(kind, list(getattr(self.plan.hooks, kind)), state, directory=self.plan.bundle)
+
+    def _send(self, kind: bytes) -> None:
+        try:
+            self.channel.send(kind)
+        except BrokenPipeError:
+            pass  # it has ended; why, it has told the channel, or nobody
+
+    def _explained(self, text: str) -> str:
+        """What init said, or why it could not say anything: the limits may have been too low for it to live."""
+        if oom_kills(self.paths):
+            return f"container init was OOM-killed (memory limit too low?): {text}"
+        return text
+
+    def _open_sources(self) -> dict[str, int]:
+        """Trees for an init that will not have the right to open them: the user of a user namespace is somebody else."""
+        if not self.plan.namespaces.has(k.CLONE_NEWUSER):
+            return {}
+        sources = {"": _open_tree(self.plan.rootfs.path, recursive=True)}
+        for mount in self.plan.mounts:
+            if mount.kind == "bind":
+                sources[mount.destination] = _open_tree(mount.source, recursive=mount.recursive)
+        return sources
+
+
+def fifo_owner(plan: Plan) -> tuple[int, int]:
+    """The host's ids of the container's root, to whom the exec fifo belongs."""
+    namespaces = plan.namespaces
+    return host_id(namespaces.uid_map, 0) or 0, host_id(namespaces.gid_map, 0) or 0
+
+
+def _open_tree(path: str, recursive: bool) -> int:
+    try:
+        return k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if recursive else 0))
+    except OSError as error:
+        raise failed(f"open {path} to bind it", error) from None
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        return k.open(path, flags | k.O_CLOEXEC)
+    except OSError as error:
+        raise failed(f"open {path}", error) from None

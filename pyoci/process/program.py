@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last stretch, which init and joiner share: from root with all rights to the program with its own. Runs inside.
+
+    labels, no_new_privs            while we may
+    seccomp, unless no_new_privs    needs CAP_SYS_ADMIN, which goes next
+    bounding set, groups, ids, the working directory, the other capability sets
+    the program is looked for       as the user that will run it, so that `create` can say that it is not there
+    --- start ---
+    seccomp with no_new_privs       last of all: nothing but execve(2) comes after it
+"""
+
+from __future__ import annotations
+
+from errno import EACCES, ENOENT, ENOSYS, EPERM
+
+from pyoci import capabilities, seccomp
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, failed
+from pyoci.executable import find_executable
+from pyoci.terminal import own_stdio
+from pyoci.users import home_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.model import Process
+
+_KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM = 1, 5
+_KEYRING_PERMISSIONS = 0x3F3B0000  # the default (all for the possessor, view and read for the user) and search for the user
+_FIRST_FD, _LAST_FD = 3, 0xFFFFFFFF
+
+
+class Program:
+    """A program on its way to be executed."""
+
+    image: k.ExecImage
+
+    def __init__(self, process: Process, filter_program: bytes, filter_flags: int) -> None:
+        self.process = process
+        self.filter = seccomp.Filter(filter_program, filter_flags) if filter_program else None
+        self.warnings: list[str] = []
+
+    def join_keyring(self, name: str) -> None:
+        """A new session keyring. A kernel without keyrings, or a filter around us that forbids them, is no error."""
+        try:
+            ring = k.keyctl(_KEYCTL_JOIN_SESSION_KEYRING, k.encode(name))
+            # Its possessor is the program, which may be any user of the container: let each search it.
+            k.keyctl(_KEYCTL_SETPERM, ring, _KEYRING_PERMISSIONS)
+        except OSError as error:
+            if error.errno not in (ENOSYS, EPERM):
+                raise failed(f"join the session keyring {name}", error) from None
+
+    def set_limits(self) -> None:
+        """The resource limits, on this process."""
+        set_limits(0, self.process)
+
+    def prepare(self, root_fd: int, preserve_fds: int, proc: int) -> None:
+        """Everything up to the moment when only the start is missing. Raises PyociError."""
+        process = self.process
+        set_labels(process, proc)
+        set_oom_score(process, proc)
+        env = [k.encode(entry) for entry in process.env]
+        if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
+            env = [entry for entry in env if not entry.startswith(b"HOME=")]
+            env.append(b"HOME=" + home_directory(root_fd, process.uid))
+        self._make_cwd(root_fd)
+        own_stdio(process.uid)
+        try:
+            k.close_range(_FIRST_FD + preserve_fds, _LAST_FD, k.CLOSE_RANGE_CLOEXEC)
+            for fd in range(_FIRST_FD, _FIRST_FD + preserve_fds):
+                k.set_inheritable(fd, True)
+        except OSError as error:
+            raise failed("mark descriptors as not to be inherited", error) from None
+        if process.no_new_privileges:
+            k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
+        elif self.filter:
+            self.filter.load()
+        self._become_user()
+        search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
+        path = find_executable(process.args[0], search)
+        self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
+
+    def execute(self) -> None:
+        """Become the program. Returns only by raising OSError or PyociError."""
+        k.reset_signals()
+        if self.process.no_new_privileges and self.filter:
+            self.filter.load()
+        try:
+            self.image.execute()
+        except OSError as error:
+            raise failed(f'exec {self.process.args[0]}', error) from None
+
+    def _make_cwd(self, root_fd: int) -> None:
+        """The working directory, made if it is missing; it is entered later, as the user."""
+        if self.process.cwd == "/":
+            return
+        try:
+            k.close(k.openat2(root_fd, self.process.cwd, k.O_PATH, resolve=k.RESOLVE_IN_ROOT))
+        except OSError as error:
+            if error.errno != ENOENT:
+                return
+            try:
+                _make_directories(root_fd, self.process.cwd)
+            except OSError as error:
+                raise failed(f"make the working directory {self.process.cwd}", error) from None
+
+    def _become_user(self) -> None:
+        process = self.process
+        capabilities.before_user_change(process.capabilities)
+        entered = _enter(process.cwd, tolerate=EACCES)
+        if process.umask is not None:
+            k.umask(process.umask)
+        set_user(process)
+        if not entered:
+            _enter(process.cwd, tolerate=0)
+        _check_cwd()
+        refused = capabilities.after_user_change(process.capabilities)
+        if refused:
+            self.warnings.append(f"the kernel refuses as ambient capabilities: {', '.join(refused)}")
+        k.prctl(k.PR_SET_DUMPABLE, 0)  # a change of ids may have set it
+
+
+def set_limits(pid: int, process: Process) -> None:
+    """Set the resource limits of a process, 0 for this one. Raises PyociError."""
+    for limit in process.limits:
+        try:
+            k.prlimit(pid, limit.number, limit.soft, limit.hard)
+        except OSError as error:
+            raise failed(f"set {limit.name} to {limit.soft} (soft) and {limit.hard} (hard)", error) from None
+
+
+def set_user(process: Process) -> None:
+    """Groups, group, user, in this order: each is the right to do the next. Raises PyociError."""
+    step = "set additional groups"
+    try:
+        try:
+            k.setgroups(list(process.groups))
+        except PermissionError:
+            if process.groups:
+                raise
+        step = f"become group {process.gid}"
+        k.setresgid(process.gid, process.gid, process.gid)
+        step = f"become user {process.uid}"
+        k.setresuid(process.uid, process.uid, process.uid)
+    except OSError as error:
+        raise failed(step, error) from None
+
+
+def set_oom_score(process: Process, proc: int) -> None:
+    """How readily the kernel sacrifices the program (proc(5), oom_score_adj). Raises PyociError."""
+    if process.oom_score_adj is None:
+        return
+    try:
+        _put(proc, "self/oom_score_adj", str(process.oom_score_adj))
+    except OSError as error:
+        raise failed(f"set oom_score_adj to {process.oom_score_adj}", error) from None
+
+
+def set_labels(process: Process, proc: int) -> None:
+    """The security labels that the program gets at its execve(2). A label that cannot be set is an error (runtime.md)."""
+    for label, paths, text in (
+        (process.apparmor, ("self/attr/apparmor/exec", "self/attr/exec"), f"exec {process.apparmor}"),
+        (process.selinux, ("self/attr/exec",), process.selinux),
+    ):
+        if not label:
+            continue
+        for path in paths:
+            try:
+                _put(proc, path, text)
+                break
+            except OSError as error:
+                if path == paths[-1]:
+                    raise failed(f"set the security label `{label}` (write `/proc/{path}`)", error) from None
+
+
+def _put(proc: int, path: str, text: str) -> None:
+    fd = k.openat2(proc, path, k.O_WRONLY, resolve=k.RESOLVE_BENEATH)
+    try:
+        k.write(fd, text.encode())
+    finally:
+        k.close(fd)
+
+
+def _enter(directory: str, tolerate: int) -> bool:
+    try:
+        k.chdir(directory)
+    except OSError as error:
+        if error.errno == tolerate:
+            return False
+        raise failed(f"chdir to cwd (/process/cwd) {directory}", error) from None
+    return True
+
+
+def _check_cwd() -> None:
+    """A working directory that is not below the root was reached through a descriptor of the host's (CVE-2024-21626)."""
+    try:
+        path = k.getcwd()
+    except OSError:
+        path = ""
+    if not path.startswith("/"):
+        raise PyociError("current working directory is outside of container mount namespace root -- possible container breakout detected")
+
+
+def _make_directories(root_fd: int, path: str) -> None:
+    from_root = k.openat2(root_fd, "/", k.O_PATH | k.O_DIRECTORY)
+    made = ""
+    for part in path.split("/"):
+        if not part:
+            continue
+        try:
+            k.mkdir(part, 0o755, dir_fd=from_root)
+        except FileExistsError:
+            pass
+        made = f"{made}/{part}"
+        below = k.openat2(root_fd, made, k.O_PATH | k.O_DIRECTORY, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+        k.close(from_root)
+        from_root = below
+    k.close(from_root)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container sees of its cgroups: mounts of type cgroup and cgroup2. Runs inside.
+
+Without a cgroup namespace a real mount of v1 would show every container of the host, so the container's own directory of
+each hierarchy is bound instead. `ro` holds for each of the mounts (CVE-2023-25809), not only for the one on top.
+"""
+
+from __future__ import annotations
+
+from errno import EBUSY, EPERM
+
+from pyoci import syscalls as k
+from pyoci.errors import failed
+from pyoci.plan.model import Link
+from pyoci.rootfs.devices import make_devices
+from pyoci.rootfs.mounts import Mounter, new_filesystem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.model import CgroupHierarchy, CgroupView, Mount
+
+
+def mount_cgroups(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
+    """Make a cgroup mount as the plan's view of the hierarchies has it. Raises PyociError."""
+    try:
+        if view.unified:
+            _mount_unified(mounter, mount, view)
+        else:
+            _mount_v1(mounter, mount, view)
+    except OSError as error:
+        raise failed(f"mount {mount.type} to {mount.destination}", error) from None
+
+
+def _mount_unified(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
+    try:
+        tree = new_filesystem("cgroup2", "cgroup", list(mount.parameters), mount.attr_set)
+    except OSError as error:
+        # Not ours to mount: a user namespace without a cgroup namespace, or flags that the host's mount has locked.
+        if error.errno not in (EPERM, EBUSY):
+            raise
+        tree = _bound(view.hierarchies[0].path, mount.attr_set)
+    mounter.attach(tree, mount.destination, directory=True)
+    k.close(tree)
+
+
+def _mount_v1(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
+    writable = mount.attr_set & ~k.MOUNT_ATTR_RDONLY
+    top = new_filesystem("tmpfs", "tmpfs", [("mode", "755")], writable)
+    mounter.attach(top, mount.destination, directory=True)
+    for hierarchy in view.hierarchies:
+        tree = _hierarchy(hierarchy, mount.attr_set, view.namespaced)
+        mounter.attach(tree, f"{mount.destination}/{hierarchy.name}", directory=True)
+        k.close(tree)
+    links = tuple(Link(path=f"{mount.destination}/{link.path}", target=link.target) for link in view.links)
+    make_devices(mounter.root, (), links, bind=False)
+    if mount.attr_set & k.MOUNT_ATTR_RDONLY:
+        k.mount_setattr(top, k.MOUNT_ATTR_RDONLY)
+    k.close(top)
+
+
+def _hierarchy(hierarchy: CgroupHierarchy, attributes: int, namespaced: bool) -> int:
+    if not namespaced:
+        return _bound(hierarchy.path, attributes)
+    return new_filesystem("cgroup", "cgroup", list(hierarchy.parameters), attributes)
+
+
+def _bound(path: str, attributes: int) -> int:
+    tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
+    k.mount_setattr(tree, attributes)
+    return tree

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fills /dev. Runs inside.
+
+Every node is made in the directory that was opened in the root, so a /dev that is a link of the image's leads nowhere
+else (CVE-2026-41579). Where nodes may not be made (user namespaces), the host's own are bound instead.
+"""
+
+from __future__ import annotations
+
+from errno import EEXIST, EPERM
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, failed
+from pyoci.rootfs.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.model import Device, Link
+
+_TYPES = {"c": 0o020000, "b": 0o060000, "p": 0o010000}
+_FORMAT = 0o170000
+
+
+def make_devices(root: Root, devices: tuple[Device, ...], links: tuple[Link, ...], *, bind: bool) -> None:
+    """Make nodes, then links. `bind`: take the host's nodes rather than making any."""
+    if not devices and not links:
+        return
+    parents: dict[str, int] = {}
+    try:
+        for device in devices:
+            try:
+                parent, name = _parent(root, parents, device.path)
+                if bind or not _make_node(parent, name, device):
+                    _bind_node(root, parent, name, device)
+            except OSError as error:
+                raise failed(f"make device {device.path}", error) from None
+        for link in links:
+            try:
+                parent, name = _parent(root, parents, link.path)
+                _make_link(parent, name, link)
+            except OSError as error:
+                raise failed(f"link {link.path} to {link.target}", error) from None
+    finally:
+        for fd in parents.values():
+            k.close(fd)
+
+
+def _parent(root: Root, parents: dict[str, int], path: str) -> tuple[int, str]:
+    """The directory of a node; opened once for all that lie in it."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    if folder not in parents:
+        parents[folder], name = root.open_parent(path)
+        root.where(parents[folder])
+    return parents[folder], name
+
+
+def _make_node(parent: int, name: str, device: Device) -> bool:
+    """Make the node; False where that is not allowed. One that is there already must be the same (config-linux.md, Devices)."""
+    kind, number = _TYPES[device.type], _number(device)
+    try:
+        k.mknod(name, kind | device.mode, number, dir_fd=parent)
+    except OSError as error:
+        if error.errno == EPERM:
+            return False
+        if error.errno != EEXIST:
+            raise
+        _check_node(parent, name, device)
+    k.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
+    return True
+
+
+def _check_node(parent: int, name: str, device: Device) -> None:
+    status = k.stat(name, dir_fd=parent, follow_symlinks=False)
+    if (status.st_mode & _FORMAT, status.st_rdev if device.type != "p" else 0) != (_TYPES[device.type], _number(device)):
+        raise PyociError(f"device {device.path}: the image has something else there already")
+
+
+def _number(device: Device) -> int:
+    return 0 if device.type == "p" else k.makedev(device.major, device.minor)
+
+
+def _bind_node(root: Root, parent: int, name: str, device: Device) -> None:
+    tree = k.open_tree(k.AT_FDCWD, device.path, k.OPEN_TREE_CLONE)
+    target = root.make_file(parent, name)
+    try:
+        k.move_mount(tree, target)
+    finally:
+        k.close(tree)
+        k.close(target)
+
+
+def _make_link(parent: int, name: str, link: Link) -> None:
+    try:
+        k.symlink(link.target, name, dir_fd=parent)
+    except OSError as error:
+        if error.errno != EEXIST:
+            raise
+        if name == "ptmx":  # an image's own ptmx would be the host's: it must be the one of our devpts
+            k.unlink(name, dir_fd=parent)
+            k.symlink(link.target, name, dir_fd=parent)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container's root as a descriptor, and the one way to reach what lies in it. Runs inside."""
+
+from __future__ import annotations
+
+from errno import EEXIST, ELOOP, ENOENT, ENOTDIR
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError
+
+_DIRECTORY, _FORMAT = 0o040000, 0o170000
+_PATH = k.O_PATH | k.O_CLOEXEC
+
+
+class Root:
+    """`fd` is the root's mount, `path` where it is attached as we see it, `proc` the host's own /proc as a descriptor."""
+
+    def __init__(self, fd: int, path: str, proc: int) -> None:
+        self.fd, self.path, self.proc = fd, path.rstrip("/"), proc
+
+    def open(self, path: str, flags: int = _PATH, resolve: int = 0) -> int:
+        """Open a path of the container: links are followed, and end, within the root. Raises OSError."""
+        return k.openat2(self.fd, path, flags, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS | resolve)
+
+    def where(self, fd: int) -> str:
+        """The path in the container of what was opened, as the kernel sees it now. Raises PyociError if it is outside."""
+        full = k.readlink(f"self/fd/{fd}", dir_fd=self.proc)
+        if full != self.path and not full.startswith(self.path + "/"):
+            raise PyociError(f"{full} lies outside of the root file system {self.path}")
+        return full[len(self.path) :] or "/"
+
+    def open_target(self, path: str, directory: bool, resolve: int = 0) -> int:
+        """What is to be mounted on, made if it is not there: a directory (0755) or an empty file (0644)."""
+        try:
+            return self.open(path, _PATH, resolve)
+        except OSError as error:
+            if error.errno != ENOENT:
+                raise
+        parts = [part for part in path.split("/") if part and part != "."]
+        if ".." in parts:
+            raise PyociError(f"{path}: not there, and a path with .. is not made")
+        parent = self.make_directories(parts[:-1])
+        try:
+            return self.make_directory(parent, parts[-1]) if directory else self.make_file(parent, parts[-1])
+        finally:
+            k.close(parent)
+
+    def make_directories(self, parts: list[str]) -> int:
+        """Open a directory, making what is missing of the way to it. Links count only in the part that is there."""
+        depth = len(parts)
+        while True:
+            try:
+                fd = self.open("/".join(parts[:depth]) or "/", _PATH | k.O_DIRECTORY)
+                break
+            except OSError as error:
+                if error.errno != ENOENT or depth == 0:
+                    raise
+                depth -= 1
+        for part in parts[depth:]:
+            below = self.make_directory(fd, part)
+            k.close(fd)
+            fd = below
+        return fd
+
+    def open_parent(self, path: str) -> tuple[int, str]:
+        """The directory that an entry lies in, made if it is missing, and the entry's name."""
+        parts = [part for part in path.split("/") if part and part != "."]
+        if not parts or ".." in parts:
+            raise PyociError(f"{path}: not a path at which something can be made")
+        return self.make_directories(parts[:-1]), parts[-1]
+
+    @staticmethod
+    def make_directory(parent: int, name: str) -> int:
+        try:
+            k.mkdir(name, 0o755, dir_fd=parent)
+        except OSError as error:
+            if error.errno != EEXIST:
+                raise
+        try:
+            return k.open(name, _PATH | k.O_NOFOLLOW | k.O_DIRECTORY, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (ENOTDIR, ELOOP):
+                raise PyociError(f"{name}: in the way of a directory there is a link that leads nowhere, or a file") from None
+            raise
+
+    @staticmethod
+    def make_file(parent: int, name: str) -> int:
+        try:
+            k.close(k.open(name, k.O_CREAT | k.O_EXCL | k.O_NOFOLLOW | k.O_CLOEXEC, 0o644, dir_fd=parent))
+        except OSError as error:
+            if error.errno != EEXIST:
+                raise
+        return k.open(name, _PATH | k.O_NOFOLLOW, dir_fd=parent)
+
+
+def is_directory(fd: int) -> bool:
+    """Whether a descriptor stands for a directory."""
+    return k.fstat(fd).st_mode & _FORMAT == _DIRECTORY

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept on disk about a container, and what is found out about it when asked.
+
+`<root>/<id>/` holds `state.json` (a Record that names what was made for the container, written before it is made, so that
+a create that was killed half-way can be deleted), `config.json` (what was validated, for start, exec and delete, whatever
+has become of the bundle), `exec.fifo` while the container waits to be started, and `seccomp.bpf`, the compiled filter.
+
+Whether a container runs is never stored: it follows from its init process, the fifo and the freezer.
+"""
+
+from __future__ import annotations
+
+from errno import EEXIST, ENOENT, ENOTDIR, ESRCH
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
+
+from pyoci import jsontext
+from pyoci import syscalls as k
+from pyoci.errors import ContainerExists, ContainerNotFound, InvalidId, StateError, failed, reason
+from pyoci.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+
+STATE, CONFIG, FIFO, FILTER = "state.json", "config.json", "exec.fifo", "seccomp.bpf"
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_ID_LENGTH = 1024
+_LOCK_PATIENCE = 10.0
+_MAX_STATE = 64 << 20
+
+
+class RuntimeState(Record):
+    """state.json. `init_process_pid` is 0 until there is one; `init_process_start` is field 22 of proc(5)'s stat, in ticks.
+
+    shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
+    """
+
+    id: str
+    oci_version: str
+    bundle: str
+    rootfs: str
+    created: str
+    owner: int
+    annotations: dict[str, str]
+    cgroup_paths: dict[str, str]
+    init_process_pid: int = 0
+    init_process_start: int = 0
+    rootless: bool = False
+    systemd_cgroup: bool = False
+    shares_pids: bool = False
+
+
+def check_id(container_id: str) -> None:
+    """Raises InvalidId unless the id may name a directory and a cgroup."""
+    if not container_id:
+        raise InvalidId("container id cannot be empty")
+    if (
+        container_id in (".", "..")
+        or len(container_id) > _ID_LENGTH
+        or any(character not in _ID_CHARACTERS for character in container_id)
+    ):
+        raise InvalidId(f"invalid container ID format: {container_id[:80]!r}: use letters, digits, and the characters _ + - .")
+
+
+class StateDir:
+    """The directory of one container."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        check_id(container_id)
+        self.id, self.path = container_id, f"{root}/{container_id}"
+
+    def make(self, root: str) -> None:
+        """Claim the id. Raises ContainerExists, PyociError."""
+        try:
+            _make_directories(root, 0o700)
+            k.mkdir(self.path, 0o711)
+        except OSError as error:
+            if error.errno == EEXIST:
+                raise ContainerExists(self.id) from None
+            raise failed(f"make the state directory {self.path}", error) from None
+
+    def lock(self) -> int:
+        """Take the container's lock for this command; held by the descriptor. Raises ContainerNotFound, StateError."""
+        try:
+            fd = k.open(self.path, k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        deadline = monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                flock(fd, LOCK_EX | LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() > deadline:
+                    k.close(fd)
+                    raise StateError(f"container {self.id} is busy: another command has held its lock for 10 s") from None
+                sleep(0.005)
+        if k.fstat(fd).st_nlink == 0:  # deleted while we waited
+            k.close(fd)
+            raise ContainerNotFound(self.id)
+        return fd
+
+    def save(self, state: RuntimeState) -> None:
+        """Write state.json, whole or not at all. Raises PyociError."""
+        self.write(STATE, jsontext.dumps(state.asdict()).encode())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the directory, whole or not at all. Raises PyociError."""
+        path = f"{self.path}/{name}"
+        try:
+            fd = k.open(f"{path}.new", k.O_WRONLY | k.O_CREAT | k.O_TRUNC | k.O_CLOEXEC, 0o600)
+            try:
+                write_all(fd, content)
+            finally:
+                k.close(fd)
+            k.rename(f"{path}.new", path)
+        except OSError as error:
+            raise failed(f"write {path}", error) from None
+
+    def load(self) -> RuntimeState:
+        """Read state.json. Raises ContainerNotFound, or StateError where it cannot be used."""
+        try:
+            content = self.read(STATE)
+        except FileNotFoundError as error:
+            raise self._unreadable(error) from None
+        try:
+            fields: Any = jsontext.loads(content.decode())
+            state = RuntimeState(**{name: fields[name] for name in RuntimeState._fields})
+            _check_types(state)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"{self.path}/{STATE} is damaged ({error}); delete --force {self.id} removes it") from None
+        return state
+
+    def read(self, name: str) -> bytes:
+        """A file of the directory. Raises FileNotFoundError, StateError."""
+        path = f"{self.path}/{name}"
+        try:
+            fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
+            try:
+                pieces, size = [], 0
+                while (piece := k.read(fd, 1 << 18)) and size < _MAX_STATE:
+                    pieces.append(piece)
+                    size += len(piece)
+            finally:
+                k.close(fd)
+        except OSError as error:
+            if error.errno in (ENOENT, ENOTDIR):
+                raise FileNotFoundError(ENOENT, k.strerror(ENOENT), path) from None
+            raise StateError(f"read {path}: {reason(error)}") from None
+        return b"".join(pieces)
+
+    def config(self) -> dict[str, Any]:
+        """The container's config, as it was at create. Raises StateError."""
+        try:
+            config: dict[str, Any] = jsontext.loads(self.read(CONFIG).decode("utf-8", "surrogateescape"))
+        except (ValueError, FileNotFoundError) as error:
+            raise StateError(f"{self.path}/{CONFIG} cannot be read: {error}") from None
+        return config
+
+    def has_fifo(self) -> bool:
+        """Whether the container still waits to be started."""
+        try:
+            k.lstat(f"{self.path}/{FIFO}")
+        except OSError:
+            return False
+        return True
+
+    def exists(self) -> bool:
+        """Whether the id is taken."""
+        try:
+            k.lstat(self.path)
+        except OSError:
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Remove the directory with all that we put there; the record goes last. Raises PyociError."""
+        try:
+            for name in sorted(k.listdir(self.path), key=lambda name: name == STATE):
+                _unlink(f"{self.path}/{name}")
+            k.rmdir(self.path)
+        except OSError as error:
+            if error.errno != ENOENT:
+                raise failed(f"remove the state directory {self.path}", error) from None
+
+    def _unreadable(self, error: OSError) -> StateError:
+        if error.errno in (ENOENT, ENOTDIR):
+            return ContainerNotFound(self.id)
+        return StateError(f"open {self.path}: {reason(error)}")
+
+
+def write_all(fd: int, content: bytes) -> None:
+    """Write everything; write(2) may take less at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[k.write(fd, rest) :]
+
+
+def start_time(pid: int) -> tuple[str, int]:
+    """The state letter and the start time of a process (proc(5), fields 3 and 22), or ("", 0) if there is none."""
+    try:
+        fd = k.open(f"/proc/{pid}/stat", k.O_RDONLY | k.O_CLOEXEC)
+        try:
+            content = k.read(fd, 4096)
+        finally:
+            k.close(fd)
+    except OSError as error:
+        if error.errno in (ENOENT, ESRCH):
+            return "", 0
+        raise
+    fields = content[content.rindex(b")") + 2 :].split()  # the name before may hold anything, blanks and brackets too
+    return fields[0].decode(), int(fields[19])
+
+
+def is_alive(state: RuntimeState) -> bool:
+    """Whether init is there and still the same process; a zombie is not."""
+    if state.init_process_pid <= 1:
+        return False
+    letter, started = start_time(state.init_process_pid)
+    return letter not in ("", "Z", "X", "x") and started == state.init_process_start
+
+
+def open_init(state: RuntimeState) -> int:
+    """A pidfd of init, known to be it, or -1 if it is gone. Whoever signals goes by this: numbers are used again."""
+    if not is_alive(state):
+        return -1
+    try:
+        pidfd = k.pidfd_open(state.init_process_pid)
+    except OSError as error:
+        if error.errno == ESRCH:
+            return -1
+        raise
+    if is_alive(state):
+        return pidfd
+    k.close(pidfd)
+    return -1
+
+
+def container_ids(root: str) -> list[str]:
+    """Every id below a root, sorted. Raises FileNotFoundError if the root is not there."""
+    return sorted(name for name in k.listdir(root) if not name.startswith("."))
+
+
+def _check_types(state: RuntimeState) -> None:
+    for name, kind in (("id", str), ("bundle", str), ("rootfs", str), ("created", str), ("init_process_pid", int),
+                       ("init_process_start", int), ("cgroup_paths", dict), ("annotations", dict)):  # fmt: skip
+        if not isinstance(getattr(state, name), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    if not all(isinstance(path, str) and path.startswith("/") for path in state.cgroup_paths.values()):
+        raise TypeError("cgroup_paths holds what is no absolute path")
+
+
+def _make_directories(path: str, mode: int) -> None:
+    try:
+        k.mkdir(path, mode)
+    except OSError as error:
+        if error.errno == EEXIST:
+            return
+        if error.errno != ENOENT:
+            raise
+        _make_directories(path.rpartition("/")[0], 0o711)
+        k.mkdir(path, mode)
+
+
+def _unlink(path: str) -> None:
+    try:
+        k.unlink(path)
+    except IsADirectoryError:
+        for name in k.listdir(path):
+            _unlink(f"{path}/{name}")
+        k.rmdir(path)
