@@ -74,7 +74,12 @@ def loads(text: str) -> Any:
         raise JsonError("nested too deeply", 1, 1) from None
     except _Refused as refused:
         raise _at(str(refused), text, _position_of_refused(text)) from None
-    except ValueError as error:  # the C scanner raises json.JSONDecodeError, which it imports itself at need
+    except SystemError:
+        # The scanner wants to raise json.JSONDecodeError, and takes for granted that somebody has loaded it (3.11).
+        import json.decoder  # noqa: F401  only once the text is known to be bad
+
+        return loads(text)
+    except ValueError as error:
         message, position = getattr(error, "msg", str(error)), getattr(error, "pos", 0)
         message = message.removesuffix(" at").removesuffix(" starting")
         raise _at(message[:1].lower() + message[1:], text, position) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 
+from pyoci import __version__
 from pyoci.cli.options import Call, check_arguments, parse, suggestion
 from pyoci.cli.output import ReaderGone, occupy_standard_descriptors
 from pyoci.cli.settings import GLOBAL
@@ -115,6 +116,7 @@ class _Invocation:
             return 0
         check_arguments(call)
         self.log.quiet = call.command.combined
+        self.log.debug(f"pyoci {__version__}: {call.command.name}, {call.values}, {call.arguments}")
         if call.outer is not None and call.outer.given("criu"):
             self.log.warning("--criu is ignored: there is nothing here that would call criu")
         self.failure = call.command.failure

@@ -110,8 +110,8 @@ def test_whatever_is_raised(tmp_path: Path, fault: str, told: str, kind: str, de
     *others, entry = entries(log)
     assert (entry["level"], entry["kind"]) == ("error", kind)
     assert f"pyoci: {entry['msg']}\n" == done.stderr
-    assert [other["level"] for other in others] == ["debug"] * debug
-    assert all("Traceback" in other["msg"] for other in others)
+    assert [other["level"] for other in others] == ["debug", "debug"] * debug
+    assert ["Traceback" in other["msg"] for other in others] == [False, True] * debug
 
 
 def test_the_kernels_error_number_is_told(tmp_path: Path) -> None:
@@ -197,6 +197,27 @@ def test_a_report_that_fails_itself(fault: str) -> None:
     code = f"from pyoci import cli\ndef fail(*_, **__): raise {fault}\ncli.Log.error = fail\ncli.main()"
     done = call("frobnicate", code=code)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("{", "1:2"), ('{"a" 1}', "1:6"), ('{\n"a": tru', "2:6"), ("", "1:1"), ('"\\x"', "1:2"), ("[1,]", "1:4")],
+)
+def test_a_broken_config(tmp_path: Path, text: str, place: str) -> None:
+    """The C scanner behind our JSON reader needs a module for its complaints, which nothing else loads."""
+    (tmp_path / "config.json").write_text(text)
+    done = call("validate", "--bundle", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{tmp_path}/config.json:{place}: error: ")
+    assert done.stderr == f"pyoci: {tmp_path}/config.json: 1 error\n"
+
+
+def test_a_debug_log_begins_with_the_call(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    call("--debug", "--log", str(log), "--log-format=json", "spec", "-b", str(tmp_path))
+    (entry,) = entries(log)
+    assert entry["level"] == "debug"
+    assert entry["msg"].endswith(f": spec, {{'bundle': '{tmp_path}'}}, []")
 
 
 def test_an_ignored_option_is_warned_of(tmp_path: Path) -> None:
