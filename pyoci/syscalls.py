@@ -35,7 +35,20 @@ from _signal import (  # type: ignore[import-not-found]  # noqa: F401
     valid_signals,
 )
 from _signal import signal as _sigaction
-from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import (
+    AF_INET,
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
 from _struct import Struct, pack_into, unpack_from
 from fcntl import fcntl, ioctl  # noqa: F401
 from posix import (  # noqa: F401  re-exported: everyone else takes them from here
@@ -390,15 +403,17 @@ _setdomainname = _function("setdomainname", "sl")
 _prlimit = _function("prlimit64", "llpp")
 _personality = _function("personality", "l")
 _execve = _function("execve", "spp")
+_memcpy = _function("memcpy", "psl")
+_memset = _function("memset", "pll")
 
 
-def clone3(flags: int, cgroup_fd: int = 0) -> tuple[int, int]:
-    """clone3(2) as a fork with flags, SIGCHLD on exit: (pid, pidfd) in the parent, (0, -1) in the child.
+def clone3(flags: int, cgroup_fd: int = 0, exit_signal: int = SIGCHLD) -> tuple[int, int]:
+    """clone3(2) as a fork with flags: (pid, pidfd) in the parent, (0, -1) in the child. CLONE_PARENT takes no exit signal.
 
     The interpreter is not told of this fork. That is sound as there is one thread and it holds the interpreter lock.
     """
     pidfd = buffer(8)
-    array = buffer(_clone_args.pack(flags | CLONE_PIDFD, address(pidfd), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd))
+    array = buffer(_clone_args.pack(flags | CLONE_PIDFD, address(pidfd), 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup_fd))
     pid = _check(_syscall_pl(_NR_CLONE3, address(array), _clone_args.size))
     return pid, int(unpack_from("i", pidfd)[0]) if pid else -1
 
@@ -454,6 +469,34 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 def close_range(first: int, last: int, flags: int) -> None:
     """close_range(2); with CLOSE_RANGE_CLOEXEC the descriptors are only marked."""
     _check(_syscall_lll(_NR_CLOSE_RANGE, first, last, flags))
+
+
+def set_process_title(title: str) -> None:
+    """Name this process, and blot out its command line and environment, which `ps` and /proc/PID/environ show.
+
+    Both are read by anyone in the same pid namespace (proc(5)); where they are in memory tells /proc/self/stat.
+    """
+    encoded = title.encode()
+    prctl(PR_SET_NAME, address(held := buffer(encoded[:15] + b"\0")))
+    fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC)
+    fields = read(fd, 4096).rpartition(b")")[2].split()
+    close(fd)
+    arguments, arguments_end, environment, environment_end = (int(field) for field in fields[45:49])
+    for start, end in ((arguments, arguments_end), (environment, environment_end)):
+        if 0 < start < end:
+            _memset(start, 0, end - start)
+    _memcpy(arguments, encoded, max(0, min(len(encoded), arguments_end - arguments - 1)))
+    del held
+
+
+def close_all_but(first: int, kept: tuple[int, ...]) -> None:
+    """Close every descriptor from `first` on, less those kept."""
+    for fd in sorted(kept):
+        if fd >= first:
+            if fd > first:
+                close_range(first, fd - 1, 0)
+            first = fd + 1
+    close_range(first, 0xFFFFFFFF, 0)
 
 
 class ExecImage:
@@ -554,6 +597,23 @@ def reset_signals(blocked: Iterable[int] = ()) -> None:
         if number not in (SIGKILL, SIGSTOP) and getsignal(number) != SIG_DFL:
             _sigaction(number, SIG_DFL)
     pthread_sigmask(SIG_SETMASK, blocked)
+
+
+def seqpacket_pair() -> tuple[int, int]:
+    """socketpair(2) of Unix sockets that keep messages whole, close-on-exec."""
+    one, other = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+    return one.detach(), other.detach()
+
+
+def inet_socket() -> int:
+    """A socket(2) to speak to the network devices of this network namespace by ioctl, close-on-exec."""
+    return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0).detach()
+
+
+def stream_pair() -> tuple[int, int]:
+    """socketpair(2) of Unix stream sockets, close-on-exec."""
+    one, other = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    return one.detach(), other.detach()
 
 
 def connect_unix(path: str) -> int:
