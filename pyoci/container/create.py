@@ -34,7 +34,8 @@ _FIRST_FD = 3
 
 def create(settings: Settings, container_id: str, options: CreateOptions) -> None:
     """Make a container that waits to be started. Raises SpecError with all that is wrong, or PyociError; then nothing is left."""
-    Creation(settings, container_id, options).create()
+    inherited = keep_inherited(options.preserve_fds, settings.log.fd)
+    Creation(settings, container_id, options, inherited).create()
 
 
 def plan(settings: Settings, container_id: str, options: CreateOptions) -> Plan:
@@ -65,8 +66,10 @@ class Creation:
     state: RuntimeState
     launcher: Launcher
 
-    def __init__(self, settings: Settings, container_id: str, options: CreateOptions, foreground: bool = False) -> None:
-        self.settings, self.options, self.foreground = settings, options, foreground
+    def __init__(
+        self, settings: Settings, container_id: str, options: CreateOptions, inherited: int, foreground: bool = False
+    ) -> None:
+        self.settings, self.options, self.inherited, self.foreground = settings, options, inherited, foreground
         self.directory = StateDir(settings.root, container_id)
         self.console = -1
 
@@ -75,20 +78,18 @@ class Creation:
         bundle, host, plan = decide(self.settings, self.directory.id, self.options)
         for warning in plan.warnings:
             self.settings.log.warning(warning)
-        inherited = self.options.preserve_fds + plan.listen_fds
-        keep_inherited(inherited, self.settings.log.fd)
         console = self._open_console(plan.process.terminal)
         program = _compile(plan)
         self.directory.make(self.settings.root)
         self.state = self._record(bundle, host, plan)
         self.launcher = Launcher(plan, dict(plan.cgroup.paths), hook_state(self.state), host.rootless)
         try:
-            self._make(bundle, plan, program, console, inherited)
+            self._make(bundle, plan, program, console)
         except BaseException as error:
             self._undo(bundle, error)
             raise
 
-    def _make(self, bundle: Bundle, plan: Plan, program: bytes, console: int, inherited: int) -> None:
+    def _make(self, bundle: Bundle, plan: Plan, program: bytes, console: int) -> None:
         directory, launcher = self.directory, self.launcher
         directory.save(self.state)
         directory.write(CONFIG, bundle.text.encode())
@@ -97,7 +98,7 @@ class Creation:
         fifo = f"{directory.path}/{FIFO}"
         exec_fifo.make(fifo, *fifo_owner(plan))
         launcher.paths = create_cgroups(plan.cgroup)
-        launcher.clone(fifo, program, console, inherited)
+        launcher.clone(fifo, program, console, self.inherited)
         self._save(launcher.paths)
         launcher.serve()
         if launcher.paths != self.state.cgroup_paths:
@@ -160,17 +161,20 @@ class Creation:
             error.add_note(f"and then, on the way back: {another.message}")
 
 
-def keep_inherited(count: int, log: int) -> None:
-    """Close every descriptor of the caller's but stdio, `count` from 3 on, and the log's. Raises PyociError.
+def keep_inherited(preserve_fds: int, log: int) -> int:
+    """How many descriptors from 3 on the program will inherit. All others of the caller's, but stdio and the log, are closed.
 
-    init waits for days; what it does not need it must not hold.
+    To be called before anything else is opened: init waits for days, and what it does not need it must not hold. Raises
+    PyociError.
     """
+    count = preserve_fds + listen_fds()
     for fd in range(_FIRST_FD, _FIRST_FD + count):
         try:
             k.fstat(fd)
         except OSError as error:
             raise failed(f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error) from None
     k.close_all_but(_FIRST_FD + count, (log,))
+    return count
 
 
 def listen_fds() -> int:

@@ -8,7 +8,7 @@ from pyoci import host as hosts
 from pyoci import syscalls as k
 from pyoci.cgroups.join import join
 from pyoci.cgroups.plan import below
-from pyoci.container.create import keep_inherited, listen_fds, send_pidfd, write_pid_file
+from pyoci.container.create import keep_inherited, send_pidfd, write_pid_file
 from pyoci.container.record import Container
 from pyoci.errors import InvalidOperation, UsageError, failed
 from pyoci.foreground import Foreground
@@ -31,6 +31,7 @@ _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     """Run a process in a container: 0 once it runs if detached, else its exit code. Raises SpecError, PyociError."""
+    inherited = keep_inherited(options.preserve_fds, settings.log.fd)
     container = Container(settings, container_id)
     _check_status(container, options)
     config = container.directory.config()
@@ -47,8 +48,6 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     for warning in warnings:
         settings.log.warning(warning)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
-    inherited = options.preserve_fds + listen_fds()
-    keep_inherited(inherited, settings.log.fd)
     ours, console = _open_console(planned.terminal, options)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
     launched = launch(
@@ -73,7 +72,9 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
         write_pid_file(options.pid_file, launched.pid)
     if not foreground:
         return 0
-    return foreground.wait(launched.pid, launched.pidfd, receive_master(ours) if ours >= 0 else None)
+    if ours >= 0:
+        foreground.attach(receive_master(ours))
+    return foreground.wait(launched.pid, launched.pidfd)
 
 
 def _check_status(container: Container, options: ExecOptions) -> None:

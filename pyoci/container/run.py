@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci import syscalls as k
-from pyoci.container.create import Creation
+from pyoci.container.create import Creation, keep_inherited
 from pyoci.container.delete import destroy, end
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start
@@ -23,29 +22,41 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
 
     Raises SpecError, PyociError; then nothing is left.
     """
-    foreground = None if options.detach else Foreground(subreaper=not options.no_subreaper)
-    if foreground:
-        foreground.prepare()  # before there is a process that could end or be signalled
-    creation = Creation(settings, container_id, options, foreground=foreground is not None)
-    creation.create()
-    container = Container(settings, container_id)
+    inherited = keep_inherited(options.preserve_fds, settings.log.fd)
+    if options.detach:
+        creation = Creation(settings, container_id, options, inherited)
+        _start(creation, None)
+        return 0
+    foreground = Foreground(subreaper=not options.no_subreaper)
     try:
-        master = receive_master(creation.console) if creation.console >= 0 else None
+        foreground.prepare()  # before there is a process that could end or be signalled
+        creation = Creation(settings, container_id, options, inherited, foreground=True)
+        container = _start(creation, foreground)
+        try:
+            return foreground.wait(creation.launcher.pid, creation.launcher.pidfd)
+        finally:
+            if not options.keep:
+                _remove(container)
+    finally:
+        foreground.close()
+
+
+def _start(creation: Creation, foreground: Foreground | None) -> Container:
+    """Create and start. What fails after the creation removes the container too: there is nobody who would delete it."""
+    creation.create()
+    container = Container(creation.settings, creation.directory.id)
+    try:
+        if foreground and creation.console >= 0:
+            foreground.attach(receive_master(creation.console))
         starter = Starter(f"{creation.directory.path}/{FIFO}", creation.launcher.pidfd)
         starter.release()
         finish_start(container, starter)
-        code = foreground.wait(creation.launcher.pid, creation.launcher.pidfd, master) if foreground else 0
     except BaseException:
         creation.launcher.kill()
         if container.directory.exists():
             _remove(container)
         raise
-    if foreground:
-        if not options.keep:
-            _remove(container)
-        foreground.close()
-    k.close(creation.launcher.pidfd)
-    return code
+    return container
 
 
 def _remove(container: Container) -> None:

@@ -1,160 +1,228 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan for people to read: what will be done, section by section, in the order in which it is carried out."""
+"""A plan as text for people: what will be done, in the order in which it will be done.
+
+It is written from the records that the launcher and init carry out, and from nothing else. Loaded only by `pyoci plan`.
+"""
 
 from __future__ import annotations
 
-from pyoci import capabilities, seccomp
+from pyoci import syscalls as k
+from pyoci.capabilities import names as capability_names
 from pyoci.plan.namespaces import FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from pyoci.plan.model import Device, Mount, Namespaces, Plan, Process, Rootfs
+    from pyoci.cgroups.plan import CgroupPlan
+    from pyoci.plan.model import Mount, Plan, Process, Rootfs
 
-_ACTION_NAMES = {number: name.removeprefix("SCMP_ACT_").lower() for name, number in seccomp.ACTIONS.items()}
-_ACTION_MASK = 0xFFFF0000
-_SET_NAMES = ("bounding", "effective", "permitted", "inheritable", "ambient")
-_UNLIMITED = (1 << 64) - 1
+_MOUNT_ATTRIBUTES = (
+    (k.MOUNT_ATTR_RDONLY, "ro"),
+    (k.MOUNT_ATTR_NOSUID, "nosuid"),
+    (k.MOUNT_ATTR_NODEV, "nodev"),
+    (k.MOUNT_ATTR_NOEXEC, "noexec"),
+    (k.MOUNT_ATTR_NOATIME, "noatime"),
+    (k.MOUNT_ATTR_STRICTATIME, "strictatime"),
+    (k.MOUNT_ATTR_NODIRATIME, "nodiratime"),
+    (k.MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow"),
+)
+_PROPAGATIONS = ((k.MS_PRIVATE, "private"), (k.MS_SLAVE, "slave"), (k.MS_SHARED, "shared"), (k.MS_UNBINDABLE, "unbindable"))
+_ENTERED = {
+    "pivot": "pivot_root into it, let go of the host's mounts",
+    "move": "move it over /, chroot into it (--no-pivot: the host's mounts stay behind it)",
+    "chroot": "chroot into it (no mount namespace)",
+}
 
 
 def render(plan: Plan) -> str:
-    """The plan as text, a line for each thing that is done."""
-    sections = (
-        ("namespaces", namespace_lines(plan.namespaces)),
-        ("cgroup", _cgroup_lines(plan)),
-        ("hooks, in the runtime's namespaces", _hook_lines(plan, "prestart", "createRuntime")),
-        ("mounts", (mount_line(mount) for mount in plan.mounts)),
-        ("devices", (*map(device_line, plan.devices), *(f"link {link.path} -> {link.target}" for link in plan.links))),
-        ("hooks, in the container's namespaces", _hook_lines(plan, "createContainer")),
-        ("root file system", rootfs_lines(plan.rootfs)),
-        ("kernel settings", _setting_lines(plan)),
-        ("process", process_lines(plan.process)),
-        ("system call filter", _seccomp_lines(plan)),
-        ("hooks, later on", _hook_lines(plan, "startContainer", "poststart", "poststop")),
-        ("warnings", (*plan.warnings, *plan.cgroup.notes)),
-    )
-    pieces = [f"container {plan.id} from the bundle {plan.bundle}\n"]
-    for title, lines in sections:
-        held = "".join(f"    {_printable(line)}\n" for line in lines)
-        if held:
-            pieces.append(f"\n{title}\n{held}")
-    return "".join(pieces)
+    """The whole plan, a heading for each section, numbered in order; sections with nothing to do are left out."""
+    sections = [(title, list(lines)) for title, lines in _sections(plan)]
+    text = [f"plan for container {plan.id}, bundle {plan.bundle}"]
+    for number, (title, lines) in enumerate((item for item in sections if item[1]), 1):
+        text += ["", f"{number}. {title}", *(f"   {line}" for line in lines)]
+    return "\n".join(text) + "\n"
 
 
-def namespace_lines(namespaces: Namespaces) -> Iterator[str]:
-    """New namespaces, joined ones, and those that stay the host's, which is what one would overlook."""
-    new = [name for name, flag in FLAGS.items() if namespaces.new & flag]
-    shared = [name for name, flag in FLAGS.items() if not namespaces.has(flag)]
-    if new:
-        yield f"new: {', '.join(new)}"
-    for join in namespaces.join:
-        yield f"join {join.type}: {join.path}"
-    if shared:
-        yield f"shared with the host: {', '.join(shared)}"
+def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
+    yield "warnings", plan.warnings
+    yield "cgroup: made before the process is", _cgroup_before(plan.cgroup)
+    yield "namespaces", _namespaces(plan)
+    yield "host name", _host_names(plan)
+    yield "root", _root(plan.rootfs)
+    yield "mounts, in this order", _columns(_mount(mount) for mount in plan.mounts)
+    yield "devices", _columns(_devices(plan))
+    yield "cgroup: set when the root is complete", _cgroup_after(plan.cgroup)
+    yield "hooks, before the root is entered", _hooks(plan, "prestart", "createRuntime", "createContainer")
+    yield "entering the root", _entering(plan)
+    yield "kernel parameters", [f"{path.replace('/', '.')} = {value}" for path, value in plan.sysctl]
+    yield "closing paths", _closing(plan.rootfs)
+    yield "process", _process(plan.process)
+    yield "seccomp", _seccomp(plan)
+    yield "then, at `pyoci start`", _start(plan)
+    yield "after the end, at `pyoci delete`", _hooks(plan, "poststop")
+
+
+def _namespaces(plan: Plan) -> Iterator[str]:
+    namespaces = plan.namespaces
+    inherited = []
+    for name, flag in FLAGS.items():
+        joined = next((join for join in namespaces.join if join.flag == flag), None)
+        if namespaces.new & flag:
+            yield f"{name:8} new"
+        elif joined:
+            yield f"{name:8} join {joined.path}"
+        else:
+            inherited.append(name)
+    if inherited:
+        yield f"{'(host)':8} {', '.join(inherited)}"
     for kind, id_map in (("uid", namespaces.uid_map), ("gid", namespaces.gid_map)):
         for line in id_map:
-            yield f"{kind} {_range(line.container, line.size)} is {_range(line.host, line.size)} on the host"
+            yield f"{kind} map: {line.container} in the container is {line.host} on the host, for {line.size}"
     for clock, seconds, nanoseconds in namespaces.time_offsets:
-        yield f"clock {clock} is ahead by {seconds}.{nanoseconds:09} s"
+        yield f"clock {clock}: {seconds} s and {nanoseconds} ns ahead"
 
 
-def mount_line(mount: Mount) -> str:
-    """One mount with its options as config.json has them."""
-    told = f" ({','.join(mount.options)})" if mount.options else ""
-    if mount.kind == "bind":
-        return f"bind {mount.source} to {mount.destination}{told}"
-    if mount.kind == "remount":
-        return f"remount {mount.destination}{told}"
-    return f"mount {mount.type} on {mount.destination}{told}"
-
-
-def device_line(device: Device) -> str:
-    """A device node, as `ls -l` would show it."""
-    numbers = "" if device.type == "p" else f" {device.major}:{device.minor}"
-    return f"make {device.path}: {device.type}{numbers} mode {device.mode:04o} owner {device.uid}:{device.gid}"
-
-
-def rootfs_lines(rootfs: Rootfs) -> Iterator[str]:
-    """How the root is entered and what is hidden in it."""
-    yield f"{rootfs.path} becomes / ({rootfs.entered_by}{', read-only' if rootfs.readonly else ''})"
-    for path in rootfs.readonly_paths:
-        yield f"read-only: {path}"
-    for path in rootfs.masked:
-        yield f"masked: {path}"
-
-
-def process_lines(process: Process) -> Iterator[str]:
-    """The program, who it runs as, and what it may."""
-    yield f"run {_words(process.args)} in {process.cwd}"
-    groups = f", groups {','.join(map(str, process.groups))}" if process.groups else ""
-    yield f"as user {process.uid}:{process.gid}{groups}"
-    yield "on a terminal of its own" if process.terminal else "on the caller's standard input and output"
-    yield f"no new privileges: {'yes' if process.no_new_privileges else 'no'}"
-    for name in _SET_NAMES:
-        held = capabilities.names(getattr(process.capabilities, name))
-        yield f"capabilities, {name}: {' '.join(word.removeprefix('CAP_').lower() for word in held) or 'none'}"
-    for limit in process.limits:
-        yield f"limit {limit.name}: {_amount(limit.soft)}, at most {_amount(limit.hard)}"
-    if process.oom_score_adj is not None:
-        yield f"oom_score_adj: {process.oom_score_adj}"
-    for name in ("apparmor", "selinux"):
-        if getattr(process, name):
-            yield f"{name}: {getattr(process, name)}"
-
-
-def _cgroup_lines(plan: Plan) -> Iterator[str]:
-    cgroup = plan.cgroup
+def _cgroup_before(cgroup: CgroupPlan) -> Iterator[str]:
     for directory in cgroup.directories:
-        yield f"make {directory}"
-    for write in (*cgroup.before, *cgroup.after):
-        yield f"write {write.text()} ({write.why})"
+        yield f"mkdir {directory}"
+    yield from (write.text() for write in cgroup.before)
+
+
+def _cgroup_after(cgroup: CgroupPlan) -> Iterator[str]:
+    yield from (f"{write.text()}    ({write.why})" for write in cgroup.after)
     if cgroup.program is not None:
-        yield f"attach a device filter of {len(cgroup.program) // 8} BPF instructions"
+        yield f"devices: an eBPF program of {len(cgroup.program) // 8} instructions"
 
 
-def _setting_lines(plan: Plan) -> Iterator[str]:
-    for name in ("hostname", "domainname"):
-        if getattr(plan, name):
-            yield f"{name}: {getattr(plan, name)}"
-    for path, value in plan.sysctl:
-        yield f"sysctl {path} = {value}"
+def _host_names(plan: Plan) -> Iterator[str]:
+    if plan.hostname:
+        yield f"host name {plan.hostname}"
+    if plan.domainname:
+        yield f"domain name {plan.domainname}"
+    if plan.namespaces.new & k.CLONE_NEWNET:
+        yield "lo up"
 
 
-def _seccomp_lines(plan: Plan) -> Iterator[str]:
+def _root(rootfs: Rootfs) -> Iterator[str]:
+    yield f"{rootfs.path}, as a mount of its own"
+    if rootfs.propagation:
+        yield f"the host's mounts become {_propagation(rootfs.propagation)} in here"
+    if rootfs.parent_mount:
+        yield f"{rootfs.parent_mount} becomes private in here, the rest stays shared with the host"
+
+
+def _mount(mount: Mount) -> tuple[str, ...]:
+    if mount.kind == "bind":
+        what = f"{'rbind' if mount.recursive else 'bind'} {mount.source}"
+    elif mount.kind == "remount":
+        what = "remount"
+    else:
+        what = mount.type
+    options = list(_attributes(mount.attr_set, mount.attr_clear))
+    options += [f"{option} (recursive)" for option in _attributes(mount.rec_set, mount.rec_clear)]
+    options += [key if value is None else f"{key}={value}" for key, value in mount.parameters]
+    options += [_propagation(flags) for flags in mount.propagation]
+    if mount.copy_up:
+        options.append("with what the image has there")
+    return mount.destination, what, ", ".join(options)
+
+
+def _attributes(present: int, absent: int) -> Iterator[str]:
+    for bit, name in _MOUNT_ATTRIBUTES:
+        if present & bit:
+            yield name
+        elif absent & bit and bit & ~k.MOUNT_ATTR__ATIME:
+            yield f"not {name}"
+
+
+def _propagation(flags: int) -> str:
+    kind = next((name for bit, name in _PROPAGATIONS if flags & bit), "unchanged")
+    return ("r" if flags & k.MS_REC else "") + kind
+
+
+def _devices(plan: Plan) -> Iterator[tuple[str, ...]]:
+    for device in plan.devices:
+        number = "" if device.type == "p" else f"{device.major}:{device.minor}"
+        yield device.path, f"{device.type} {number}", f"mode {device.mode:04o}, owner {device.uid}:{device.gid}"
+    for link in plan.links:
+        yield link.path, f"-> {link.target}", ""
+
+
+def _entering(plan: Plan) -> Iterator[str]:
+    yield _ENTERED[plan.rootfs.entered_by]
+    if plan.rootfs.final_propagation:
+        yield f"the root becomes {_propagation(plan.rootfs.final_propagation)}"
+    if plan.process.terminal:
+        height, width = plan.process.console_size
+        yield "a terminal from /dev/pts" + (f", {height} lines of {width} columns" if height and width else "")
+
+
+def _closing(rootfs: Rootfs) -> Iterator[str]:
+    if rootfs.readonly:
+        yield "/ read-only"
+    yield from (f"{path} read-only" for path in rootfs.readonly_paths)
+    yield from (f"{path} hidden" for path in rootfs.masked)
+
+
+def _process(process: Process) -> Iterator[str]:
+    yield f"user {process.uid}, group {process.gid}" + (
+        f", additional groups {', '.join(map(str, process.groups))}" if process.groups else ""
+    )
+    yield f"working directory {process.cwd}"
+    if process.umask is not None:
+        yield f"umask {process.umask:04o}"
+    for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+        held = capability_names(getattr(process.capabilities, name))
+        yield f"capabilities, {name}: {' '.join(held) or 'none'}"
+    if process.no_new_privileges:
+        yield "no new privileges"
+    if process.oom_score_adj is not None:
+        yield f"oom_score_adj {process.oom_score_adj}"
+    for limit in process.limits:
+        yield f"{limit.name} {limit.soft} (soft), {limit.hard} (hard)"
+    for label, name in ((process.apparmor, "AppArmor profile"), (process.selinux, "SELinux label")):
+        if label:
+            yield f"{name} {label}"
+    if process.keyring:
+        yield "a session keyring of its own"
+    yield from (f"env {entry}" for entry in process.env)
+
+
+def _seccomp(plan: Plan) -> Iterator[str]:
     if plan.seccomp is None:
         return
-    yield f"default: {_action(plan.seccomp.default_action)}"
-    for rule in plan.seccomp.rules:
-        count = len(rule.conditions)
-        conditions = f", under {count} condition{'s' if count > 1 else ''}" if count else ""
-        shown = ", ".join(rule.names[:4]) + (f" and {len(rule.names) - 4} more" if len(rule.names) > 4 else "")
-        yield f"{_action(rule.action)}: {shown}{conditions}"
+    from pyoci.seccomp_compiler import compile_filter  # loads libseccomp
+
+    compiled = compile_filter(plan.seccomp)
+    calls = sum(len(rule.names) for rule in plan.seccomp.rules)
+    yield f"{len(plan.seccomp.rules)} rules for {calls} system calls: a program of {len(compiled.instructions) // 8} instructions"
+    if compiled.skipped:
+        yield f"unknown to libseccomp and left out: {', '.join(compiled.skipped)}"
 
 
-def _hook_lines(plan: Plan, *kinds: str) -> Iterator[str]:
+def _hooks(plan: Plan, *kinds: str) -> Iterator[str]:
     for kind in kinds:
         for hook in getattr(plan.hooks, kind):
-            yield f"{kind}: {hook['path']}"
+            arguments = " ".join(hook.get("args") or [hook["path"]])
+            limit = f", at most {hook['timeout']} s" if hook.get("timeout") else ""
+            yield f"{kind}: {hook['path']} ({arguments}){limit}"
 
 
-def _action(number: int) -> str:
-    name = _ACTION_NAMES.get(number & _ACTION_MASK, f"{number:#x}")
-    data = number & ~_ACTION_MASK
-    return f"{name} {data}" if data else name
+def _start(plan: Plan) -> Iterator[str]:
+    yield from _hooks(plan, "startContainer")
+    yield "execute " + " ".join(_quoted(argument) for argument in plan.process.args)
+    yield from _hooks(plan, "poststart")
 
 
-def _range(first: int, size: int) -> str:
-    return str(first) if size == 1 else f"{first}-{first + size - 1}"
+def _quoted(argument: str) -> str:
+    from shlex import quote
+
+    return quote(argument)
 
 
-def _amount(number: int) -> str:
-    return "unlimited" if number == _UNLIMITED else str(number)
-
-
-def _words(args: Sequence[str]) -> str:
-    return " ".join(arg if arg and not set(arg) & set(" \t\n\"'\\") else repr(arg) for arg in args)
-
-
-def _printable(line: str) -> str:
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    held = list(rows)
+    widths = [max(len(row[column]) for row in held) for column in range(len(held[0]))] if held else []
+    for row in held:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -246,7 +246,7 @@ class Init:
         """The startContainer hooks see the container as its program will, and a failure of theirs is its end."""
         hooks = list(self.plan.hooks.startContainer)
         if hooks:
-            environment, confined = list(self.plan.process.env), bool(self.handed.seccomp)
+            environment, confined = self.program.env, bool(self.handed.seccomp)
             try:
                 state = self.state_json("created")
                 run_hooks("startContainer", hooks, state, default_env=environment, confined=confined)

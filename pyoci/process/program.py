@@ -33,6 +33,7 @@ class Program:
     """A program on its way to be executed."""
 
     image: k.ExecImage
+    env: list[str]
 
     def __init__(self, process: Process, filter_program: bytes, filter_flags: int) -> None:
         self.process = process
@@ -77,6 +78,7 @@ class Program:
         self._become_user()
         search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
         path = find_executable(process.args[0], search)
+        self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
         self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
 
     def execute(self) -> None:
