@@ -45,9 +45,9 @@ def freeze(paths: dict[str, str], timeout: float = TIMEOUT) -> None:
     """Stop all processes and wait until they have stopped. If that fails they are let go on. Raises CgroupError."""
     try:
         if "freezer" in paths:
-            _freeze_v1(paths["freezer"], time.monotonic() + timeout)
+            _freeze_v1(paths["freezer"], timeout)
         elif "" in paths:
-            _freeze_v2(paths[""], time.monotonic() + timeout)
+            _freeze_v2(paths[""], timeout)
         else:
             raise CgroupError("cannot toggle freezer: cgroups not configured for container")
     except BaseException:
@@ -72,9 +72,10 @@ def _thaw_quietly(paths: dict[str, str]) -> None:
         pass  # why freezing failed is the better thing to know
 
 
-def _freeze_v1(directory: str, deadline: float) -> None:
+def _freeze_v1(directory: str, timeout: float) -> None:
     """While new processes keep appearing FREEZING may last for ever: ask again, and now and then start over."""
     file = directory + "/freezer.state"
+    deadline = time.monotonic() + timeout
     tries = 0
     while True:
         put_checked(file, "FROZEN")
@@ -82,7 +83,7 @@ def _freeze_v1(directory: str, deadline: float) -> None:
         if state == "FROZEN":
             return
         if time.monotonic() > deadline:
-            raise CgroupError(f"{file}: still {state} after {TIMEOUT:g} seconds")
+            raise CgroupError(f"{file}: still {state} after {timeout:g} seconds")
         tries += 1
         if tries % _THAW_EVERY == 0:
             put_checked(file, "THAWED")
@@ -91,20 +92,21 @@ def _freeze_v1(directory: str, deadline: float) -> None:
             time.sleep(_PAUSE / 100)
 
 
-def _freeze_v2(directory: str, deadline: float) -> None:
+def _freeze_v2(directory: str, timeout: float) -> None:
     put_checked(directory + "/cgroup.freeze", "1")
     events = directory + "/cgroup.events"
     try:
         fd = open(events, O_RDONLY | O_CLOEXEC)
         try:
-            _wait_until_frozen(fd, events, deadline)
+            _wait_until_frozen(fd, events, timeout)
         finally:
             close(fd)
     except OSError as error:
         raise CgroupError(f"read {events}: {reason(error)}") from error
 
 
-def _wait_until_frozen(fd: int, events: str, deadline: float) -> None:
+def _wait_until_frozen(fd: int, events: str, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     poll = select.poll()
     poll.register(fd, select.POLLPRI)
     while True:
@@ -112,7 +114,7 @@ def _wait_until_frozen(fd: int, events: str, deadline: float) -> None:
         if keyed(read(fd, 4096).decode(), "frozen") == "1":
             return
         if time.monotonic() > deadline:
-            raise CgroupError(f"{events}: still not frozen after {TIMEOUT:g} seconds")
+            raise CgroupError(f"{events}: still not frozen after {timeout:g} seconds")
         poll.poll(_PAUSE * 1000)  # the kernel tells of each change; the limit is for one lost between read and poll
 
 

@@ -25,7 +25,8 @@ _ORDER = (
 
 
 class CgroupPlan(Record):
-    """
+    """Everything about the cgroups of one container.
+
     driver          "cgroupfs": who makes and removes the directories
     mode            as in Layout
     paths           controller -> directory; what the state file keeps as cgroup_paths
@@ -82,7 +83,7 @@ def plan(config: dict[str, Any], container_id: str, layout: Layout, *, systemd: 
         raise CgroupError("linux.resources.devices: no devices controller is mounted on this host")
     needed = limits.controllers((*before, *after))
     optional = [name for name in paths if name.startswith("name=")]
-    if layout.mode == "hybrid" and not (needed or by_bpf):
+    if layout.mode == "hybrid" and "freezer" in paths and not (needed or by_bpf):
         optional.append("")
     return CgroupPlan(
         mode=layout.mode,

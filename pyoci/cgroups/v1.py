@@ -28,6 +28,8 @@ def memory(values: dict[str, Any]) -> list[Write]:
     """
     limit, swap = values.get("limit"), values.get("swap")
     check_swap(limit, swap)
+    if limit == _UNLIMITED and not swap:
+        swap = _UNLIMITED
     writes = []
     if limit:
         writes.append(_memory("limit_in_bytes", limit, "limit", later=("EINVAL",) if swap else ()))
@@ -35,10 +37,6 @@ def memory(values: dict[str, Any]) -> list[Write]:
         # Without swap accounting the file is missing. Nothing is limited then, which is all that -1 asks for.
         tolerate = ("ENOENT",) if swap == _UNLIMITED else ()
         writes.append(_memory("memsw.limit_in_bytes", swap, "swap", tolerate=tolerate))
-        if limit == _UNLIMITED:
-            writes.reverse()
-    elif limit == _UNLIMITED:
-        writes.insert(0, _memory("memsw.limit_in_bytes", limit, "limit", tolerate=("ENOENT",)))
     if reservation := values.get("reservation"):
         writes.append(_memory("soft_limit_in_bytes", reservation, "reservation"))
     if values.get("disableOOMKiller"):

@@ -161,7 +161,7 @@ def test_memory_v1() -> None:
         "memory.swappiness = 0",
     ]
     assert writes[0].later == ("EINVAL",)
-    assert late({"memory": {"limit": -1}}, V1) == ["memory.memsw.limit_in_bytes = -1", "memory.limit_in_bytes = -1"]
+    assert late({"memory": {"limit": -1}}, V1) == ["memory.limit_in_bytes = -1", "memory.memsw.limit_in_bytes = -1"]
     assert late({"memory": {"swappiness": (1 << 64) - 1}}, V1) == []
     with pytest.raises(CgroupError, match="swappiness value: 101"):
         late({"memory": {"swappiness": 101}}, V1)

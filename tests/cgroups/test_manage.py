@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -252,6 +253,28 @@ def test_signalling_an_unfrozen_container_leaves_it_running() -> None:
         assert not freezer.is_frozen(paths)
 
 
+def test_freezing_that_takes_too_long_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan):
+        paths = manage.create(plan)
+        with monkeypatch.context() as patch:
+            patch.setattr(freezer, "get", lambda file: "FREEZING")
+            patch.setattr(freezer, "keyed", lambda text, key: "0")
+            with pytest.raises(CgroupError, match=r"still (FREEZING|not frozen) after"):
+                freezer.freeze(paths, timeout=0.03)
+        assert not freezer.is_frozen(paths)
+
+
+def test_a_pid_that_is_not_listed_any_more_is_a_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
+        paths = manage.create(plan)
+        listed = iter([[pid], [pid], []])
+        monkeypatch.setattr(processes, "_pids_below", lambda directory: next(listed))
+        processes.kill_all(paths, signal.SIGSTOP)
+        assert worlds.state_of(pid) == "S"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("freezer_too", [True, False])
 def test_nobody_escapes_by_forking(number: int, freezer_too: bool) -> None:
@@ -388,15 +411,15 @@ def test_an_ordinary_user_gets_no_cgroup_by_a_path() -> None:
     worlds.in_child(lambda: worlds.as_nobody(body))
 
 
-def test_a_cgroup_that_may_be_made_but_not_joined_is_dropped() -> None:
-    """As when a directory is writable by chance: what was made in it does not stay behind."""
-    path = worlds.fresh_path()
-    plan = worlds.planned(path).replace(unprivileged=True)
+def test_a_cgroup_that_may_be_made_but_not_joined_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: str, value: str) -> None:
+        raise PermissionError(errno.EACCES, "refused", file)
 
-    def body() -> None:
-        joined = join.join(plan.paths, os.getpid(), plan)
-        assert joined == {}
-
+    plan = worlds.planned(worlds.fresh_path())
     with worlds.removed_afterwards(plan):
-        manage.create(plan)
-        worlds.in_child(lambda: worlds.as_nobody(body))
+        paths = manage.create(plan)
+        monkeypatch.setattr(join, "put", refuse)
+        with pytest.raises(CgroupError, match=r"cgroup.procs: permission denied"):
+            join.join(paths, os.getpid(), plan)
+        assert join.join(paths, os.getpid(), plan.replace(unprivileged=True)) == {}
+        assert not remove.exists(paths), "what was made does not stay behind"
