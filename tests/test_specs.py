@@ -26,8 +26,6 @@ official = pytest.mark.skipif(
     not samples.OFFICIAL.is_dir(), reason="the specification's own schemas do not lie next to this checkout"
 )
 
-GONE = object()
-
 STRICTER: tuple[Any, ...] = (
     # Where we refuse more: keyword and pointer, why, and one example: a place in the complete sample, what stands there.
     ("pattern", r"/ociVersion", "MUST be in SemVer v2.0.0 format", ("/ociVersion", "1.0")),
@@ -41,12 +39,12 @@ STRICTER: tuple[Any, ...] = (
      ("/process/consoleSize/height", 65536)),
     ("(minimum|maximum)", r"/process/oomScoreAdj", "the range of oom_score_adj", ("/process/oomScoreAdj", 1001)),
     ("(minimum|maximum)", r"/process/ioPriority/priority", "from 0 to 7", ("/process/ioPriority/priority", 8)),
-    ("required", r"/process/ioPriority/priority", "REQUIRED in the text", ("/process/ioPriority/priority", GONE)),
+    ("required", r"/process/ioPriority/priority", "REQUIRED in the text", ("/process/ioPriority/priority", samples.GONE)),
     ("maximum", r"/hooks/\w+/\d+/timeout", "more seconds than a clock has", ("/hooks/poststop/0/timeout", 1 << 31)),
     ("required", r".*/throttle\w+/\d+/rate", "REQUIRED in the text",
-     ("/linux/resources/blockIO/throttleReadBpsDevice/0/rate", GONE)),
-    ("required", r"/linux/memoryPolicy/mode", "REQUIRED in the text", ("/linux/memoryPolicy/mode", GONE)),
-    ("required", r"/linux/personality/domain", "REQUIRED in the text", ("/linux/personality/domain", GONE)),
+     ("/linux/resources/blockIO/throttleReadBpsDevice/0/rate", samples.GONE)),
+    ("required", r"/linux/memoryPolicy/mode", "REQUIRED in the text", ("/linux/memoryPolicy/mode", samples.GONE)),
+    ("required", r"/linux/personality/domain", "REQUIRED in the text", ("/linux/personality/domain", samples.GONE)),
     ("enum", r"/linux/resources/devices/\d+/type", "a, b or c", ("/linux/resources/devices/0/type", "d")),
     ("pattern", r"/linux/resources/devices/\d+/access", "made of r, w and m", ("/linux/resources/devices/0/access", "x")),
     ("pattern", r"/linux/memoryPolicy/nodes", "numbers and ranges", ("/linux/memoryPolicy/nodes", "all")),
@@ -108,8 +106,8 @@ def official_schema(name: str) -> Any:
 def official_validator() -> Any:
     """Theirs, with `$` for the very end in patterns, as it is for JSON Schema, though not in Python."""
     pattern = explain._validator_class(jsonschema).VALIDATORS["pattern"]
-    draft = jsonschema.validators.extend(jsonschema.Draft4Validator, {"pattern": pattern})
-    return draft(official_schema("config-schema.json"))
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft4Validator, {"pattern": pattern})(official_schema("config-schema.json"))
 
 
 def complaints(validator: Any, config: Any) -> set[tuple[str, str]]:
@@ -238,16 +236,7 @@ def test_verdicts_differ_from_theirs_only_where_said() -> None:
 def test_each_difference_is_one(row: Any) -> None:
     ours = explain._validator_class(jsonschema)(schemas.load("config"))
     theirs = official_validator()
-    config = samples.complete()
-    pointer, value = row[3]
-    *steps, last = pointer.split("/")[1:]
-    holder = config
-    for step in steps:
-        holder = holder[int(step) if isinstance(holder, list) else step]
-    if value is GONE:
-        del holder[last]
-    else:
-        holder[int(last) if isinstance(holder, list) else last] = value
+    config = samples.changed(samples.complete(), *row[3])
     mine, official_ones = complaints(ours, config), complaints(theirs, config)
     if row in STRICTER:
         assert row in rows_for(mine, official_ones, STRICTER)

@@ -400,12 +400,16 @@ class Container:
                 process.wait()
         self.live.clear()
         if (self.root / self.id).exists():
-            try:
-                result = self.call("delete", "--force", self.id)
-                if result.status != 0:
-                    complaints.append(f"delete --force failed: {result}")
-            except AssertionError as error:
-                complaints.append(f"delete --force: {error}")
+            # The init of a pid namespace ends only after its last process was reaped; some of them may be ours.
+            delete = self.background("delete", "--force", self.id)
+            with contextlib.suppress(AssertionError):
+                eventually("the end of delete", lambda: delete.poll() is not None or self.reap() is None)
+            if delete.returncode != 0:
+                said = (self.bundle / f"stderr.{self.calls}").read_text(errors="backslashreplace")
+                complaints.append(f"delete --force failed: exit {delete.returncode}, {said}")
+                delete.kill()
+                delete.wait()
+            self.live.remove(delete)
         complaints += self.traces()
         for pid in self.reap():
             with contextlib.suppress(ProcessLookupError):

@@ -157,6 +157,26 @@ ODD_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+GONE = object()
+"""As a value: take the property away."""
+
+
+def changed(config: Any, pointer: str, value: Any) -> Any:
+    """A copy with another value at one place, given as a JSON pointer; `-` is for one more item of a list."""
+    config = copy.deepcopy(config)
+    *steps, last = (step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:])
+    holder = config
+    for step in steps:
+        holder = holder[int(step) if isinstance(holder, list) else step]
+    if last == "-":
+        holder.append(value)
+    elif value is GONE:
+        del holder[last]
+    else:
+        holder[int(last) if isinstance(holder, list) else last] = value
+    return config
+
+
 def mutate(config: Any, chance: random.Random) -> Any:
     """A copy with one to three places changed: another value, a missing property, one too many, an item repeated."""
     mutant = copy.deepcopy(config)
