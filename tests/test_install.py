@@ -26,7 +26,16 @@ VERSION_LINE = f"pyoci version {pyoci.__version__}"
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    words = list(map(str, command))
+    return subprocess.run(
+        words,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        **options,
+    )
 
 
 def install(prefix: Path, *options: str, **kwargs: Any) -> Path:

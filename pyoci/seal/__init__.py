@@ -5,16 +5,18 @@ Whoever is inside a container can get at the file that our process executes, by 
 process execute it once more. If that file is the machine's python3, a root shell awaits its next user (CVE-2019-5736).
 The installed program (launcher.c) therefore executes the interpreter from a read-only overlay that is mounted nowhere,
 or from a sealed copy in memory, with a clean environment. `harden` looks whether that is so, and where it is not (after
-`pip install`, `python -m pyoci`, or an installation without a compiler) starts the interpreter anew in that way.
+`pip install`, `python -m pyoci`, or an installation without a compiler) starts over in that way.
 
-The interpreter's start, measured against a bare `python3 -I -S -B` (Debian 12, medians of 150 interleaved runs):
+The same call relative to a bare `python3 -I -S -B` without any launcher (Debian 12, medians of 150 interleaved runs):
 
-    launcher, nothing sealed            x1.07
-    read-only clone of the mount        x1.05    not used: fspick(2) on /proc/PID/exe reaches the host's file system
-    read-only overlay                   x1.06    what root gets
-    overlay made in a user namespace    x1.11    what other users get
-    sealed copy in memory               x1.51    where overlays are not to be had
-    started anew by `harden`            x2.7
+    launcher, read-only overlay              x1.03    what root gets
+    launcher, overlay of a user namespace    x1.06    what other users get
+    launcher, sealed copy in memory          x1.51    where overlays are not to be had
+    launcher linked with glibc, overlay      x1.18    its start asks the processor for much, which is slow in a guest
+    started over by `harden`                 x2.2
+
+A read-only clone of the mount (open_tree, mount_setattr) is as fast as an overlay. It is not used, as /proc/PID/exe then
+still leads to the host's file system: fspick(2) on it succeeds.
 
 Shared libraries are mapped from the host's files all the same, as in every dynamic program. Nothing leads to them from
 inside but /proc/PID/map_files and ptrace(2). Both are closed to a process that is not dumpable, except for a holder of

@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/memfd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
