@@ -35,7 +35,4 @@ def test_names_that_are_free_are_not_unknown() -> None:
 
 
 def test_values_of_the_wrong_type_are_not_looked_into() -> None:
-    assert (
-        unknown({"process": [], "linux": 5, "mounts": {"a": 1}}) == [("/mounts/a", 'unknown property "a" is ignored')]
-        or unknown({"process": [], "linux": 5, "mounts": {"a": 1}}) == []
-    )
+    assert unknown({"process": [], "linux": 5, "mounts": {"a": 1}}) == []
