@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
     Schema = dict[str, Any]
 
+BOUNDS = {
+    (None, None): "an integer",
+    (-(1 << 63), (1 << 63) - 1): "a 64-bit integer",
+    (0, (1 << 64) - 1): "a 64-bit integer that is not negative",
+}
+"""Bounds that are better said than shown."""
 SHOWN = 60
 """Characters of a string that a message shows."""
 MANY = 12
@@ -123,7 +129,7 @@ def _schema_problems(value: Any, schema: Schema) -> Iterator[Problem]:
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
     for error in errors:
         if error.validator == "type" or tuple(error.absolute_path) not in mistyped:
-            yield _problem(error)
+            yield _problem(error, schema)
 
 
 def _validator_class(jsonschema: Any) -> Any:
@@ -147,16 +153,16 @@ def _validator_class(jsonschema: Any) -> Any:
     return jsonschema.validators.extend(base, {"pattern": pattern, "required": required}, type_checker=types)
 
 
-def _problem(error: Any) -> Problem:
+def _problem(error: Any, root: Schema) -> Problem:
     schema: Schema = error.schema
     pointer = "".join(f"/{escape(step)}" for step in error.absolute_path)
-    section = schemas.description(schema)[1]
+    section = _section(root, error.absolute_schema_path)
     on_key = "propertyNames" in error.absolute_schema_path
-    message, wanted = f"found {describe(error.instance)}", expected(schema)
+    message, wanted = f"found {describe(error.instance)}", expected(schema, error.validator)
     if error.validator == "required":
         part = schema["properties"][error.message]
         message, wanted = f"the property {quote(error.message)} is missing", expected(part)
-        section = schemas.description(part)[1]
+        section = schemas.section(part)
     elif error.validator == "enum":
         message += suggestion(error.instance, schema["enum"])
     elif error.validator in ("minItems", "minLength"):
@@ -172,6 +178,16 @@ def _problem(error: Any) -> Problem:
         section=section,
         on_key=on_key,
     )
+
+
+def _section(root: Schema, path: Iterable[Any]) -> str:
+    """The section of the specification that the innermost description on the way to a keyword names."""
+    node: Any = root
+    section = ""
+    for step in path:
+        node = node[step]
+        section = (schemas.section(node) if type(node) is dict else "") or section
+    return section
 
 
 def _fraction_hint(error: Any) -> str:
@@ -197,12 +213,12 @@ def _shown(value: str) -> str:
     return quote(value if len(value) <= SHOWN else value[:SHOWN] + "...")
 
 
-def expected(schema: Schema) -> str:
-    """What a schema asks for, in words."""
+def expected(schema: Schema, keyword: str = "") -> str:
+    """What a schema asks for, in words; `keyword` is the one that was not met."""
     kind = schema.get("type")
     if kind == "integer":
-        low, high = schema.get("minimum"), schema.get("maximum")
-        return "an integer" if low is None else f"an integer between {low} and {high}"
+        bounds = schema.get("minimum"), schema.get("maximum")
+        return BOUNDS.get(bounds) or f"an integer between {bounds[0]} and {bounds[1]}"
     if kind == "boolean":
         return "true or false"
     if kind == "object":
@@ -215,4 +231,4 @@ def expected(schema: Schema) -> str:
             values[3:] = [f"{len(values) - 3} more"]
         return f"one of {', '.join(values)}"
     function, words = FORMATS.get(schema.get("pattern", ""), (is_text, "a string"))
-    return "a string" if function is is_text and kind else words
+    return "a string" if function is is_text and keyword != "pattern" else words

@@ -42,10 +42,10 @@ def load(name: str) -> Schema:
     return schema
 
 
-def description(schema: Schema) -> tuple[str, str]:
-    """What a schema says of its property, and the section of the specification it names."""
-    words, _, section = str(schema.get("description", "")).rpartition(" (")
-    return words, section.removesuffix(")")
+def section(schema: Schema) -> str:
+    """The section of the specification that the description of a schema names; empty without one."""
+    description = schema.get("description", "")
+    return description.rpartition(" (")[2].removesuffix(")") if type(description) is str else ""
 
 
 class _Resolver:

@@ -96,11 +96,10 @@ def _breaks_rules(value: Any, within: str, runnable: bool) -> bool:
 def _drop_nulls(value: Any) -> list[str]:
     """Take the properties that are null out of all objects, in place. Returns pointers to them."""
     dropped = []
-    stack: list[tuple[str, Any]] = [("", value)]
+    stack: list[tuple[str, Any]] = [("", value)] if type(value) in (dict, list) else []
     while stack:
         pointer, node = stack.pop()
-        items = list(node.items() if type(node) is dict else enumerate(node))
-        for step, item in items:
+        for step, item in list(node.items() if type(node) is dict else enumerate(node)):
             if type(item) in (dict, list):
                 stack.append((f"{pointer}/{escape(step)}", item))
             elif item is None and type(node) is dict:
