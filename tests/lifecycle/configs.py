@@ -216,9 +216,7 @@ def namespace(config: Config, kind: str) -> Config | None:
 
 
 def without_namespace(config: Config, *kinds: str) -> None:
-    config["linux"]["namespaces"] = [
-        entry for entry in config["linux"]["namespaces"] if entry["type"] not in kinds
-    ]
+    config["linux"]["namespaces"] = [entry for entry in config["linux"]["namespaces"] if entry["type"] not in kinds]
 
 
 def with_user_namespace(config: Config, host_id: int = 100_000, size: int = 65_536) -> None:

@@ -125,7 +125,9 @@ def debian() -> Path:
         unfinished = Path(tempfile.mkdtemp(dir=cache, prefix="debian."))
         sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
         names = [str(source) for source in sources if source.exists() and source.suffix in (".list", ".sources")]
-        release = subprocess.run(["sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME"], capture_output=True, text=True)
+        release = subprocess.run(
+            ["sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME"], capture_output=True, text=True
+        )
         made = subprocess.run(
             ["mmdebstrap", "--variant=essential", "--mode=root", "--format=directory", release.stdout.strip(),
              str(unfinished), *names],
@@ -157,9 +159,7 @@ def containers(
     made: list[Container] = []
 
     def make() -> Container:
-        made.append(
-            Container(runtime, scratch, f"pyoci-test-{os.getpid()}-{next(_numbers)}", busybox, siblings=made)
-        )
+        made.append(Container(runtime, scratch, f"pyoci-test-{os.getpid()}-{next(_numbers)}", busybox, siblings=made))
         return made[-1]
 
     yield make

@@ -243,11 +243,14 @@ class Container:
         out = open(self.bundle / f"stdout.{self.calls}", "wb+")
         err = open(self.bundle / f"stderr.{self.calls}", "wb+")
         with out, err:
-            options = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, "env": self.runtime.environment} | (
-                options
-            )
-            command = options.pop("wrapper", []) + self.argv(*arguments)
-            started = subprocess.Popen(command, **options)
+            standard: dict[str, Any] = {
+                "stdin": subprocess.DEVNULL,
+                "stdout": out,
+                "stderr": err,
+                "env": self.runtime.environment,
+            }
+            command = [*options.pop("wrapper", []), *self.argv(*arguments)]
+            started: subprocess.Popen[bytes] = subprocess.Popen(command, **(standard | options))
         self.live.append(started)
         return started
 
@@ -432,8 +435,8 @@ def remove_cgroup(cgroup: Path) -> None:
 
     def removed() -> bool:
         with contextlib.suppress(OSError):
-            for pid in (cgroup / "cgroup.procs").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
+            for line in (cgroup / "cgroup.procs").read_text().split():
+                os.kill(int(line), signal.SIGKILL)
         for pid in filter(is_gone_or_zombie, children()):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)

@@ -67,7 +67,9 @@ def test_a_path_with_dots_stays_below_the_mount(container: Container) -> None:
 
 @differs(runc="1.1.5 shares the cgroup with the stranger")
 def test_a_cgroup_with_processes_of_others_is_refused(container: Container) -> None:
-    group = next(path for path in (CGROUP_ROOT / "pids", CGROUP_ROOT) if (path / "cgroup.procs").exists()) / container.id
+    group = (
+        next(path for path in (CGROUP_ROOT / "pids", CGROUP_ROOT) if (path / "cgroup.procs").exists()) / container.id
+    )
     group.mkdir()
     stranger = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
     try:
@@ -131,7 +133,11 @@ def test_a_limit_is_written(
 def test_zeros_mean_leave_alone(container: Container) -> None:
     """docker gives zeros for all that was not asked for."""
     container.resources.update(
-        {"memory": {"limit": 0, "reservation": 0, "swap": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0}, "blockIO": {"weight": 0}}
+        {
+            "memory": {"limit": 0, "reservation": 0, "swap": 0},
+            "cpu": {"shares": 0, "quota": 0, "period": 0},
+            "blockIO": {"weight": 0},
+        }
     )
     container.create().ok()
     assert value(container, "cpu", "cpu.shares") == "1024"
@@ -159,7 +165,9 @@ def test_a_cpu_set_is_complete(container: Container) -> None:
     ids=["swap below memory", "a cpu that is missing", "a period too short", "an unknown page size", "unified on v1"],
 )
 @v1
-def test_a_limit_that_cannot_be_set_fails_the_create(container: Container, resources: dict[str, object], word: str) -> None:
+def test_a_limit_that_cannot_be_set_fails_the_create(
+    container: Container, resources: dict[str, object], word: str
+) -> None:
     container.resources.update(resources)
     result = container.create()
     assert result.status == 1, f"{result}"
@@ -264,7 +272,9 @@ def test_limits_hold_for_exec(container: Container) -> None:
 @v1
 def test_update_from_standard_input(container: Container) -> None:
     container.create().ok()
-    container.call("update", "--resources", "-", container.id, stdin='{"pids": {"limit": 17}, "cpu": {"shares": 300}}').ok()
+    container.call(
+        "update", "--resources", "-", container.id, stdin='{"pids": {"limit": 17}, "cpu": {"shares": 300}}'
+    ).ok()
     assert (value(container, "pids", "pids.max"), value(container, "cpu", "cpu.shares")) == ("17", "300")
 
 
@@ -300,7 +310,9 @@ def test_update_by_options(
 
 @v1
 def test_update_leaves_the_rest_alone(container: Container) -> None:
-    container.resources.update({"memory": {"limit": 64 << 20}, "cpu": {"quota": 20000, "period": 50000}, "pids": {"limit": 20}})
+    container.resources.update(
+        {"memory": {"limit": 64 << 20}, "cpu": {"quota": 20000, "period": 50000}, "pids": {"limit": 20}}
+    )
     container.create().ok()
     docker = '{"memory":{"limit":33554432,"reservation":0,"kernel":0},"cpu":{"shares":0,"quota":0,"period":0},"blockIO":{"weight":0}}\n'
     container.call("update", "--resources", "-", container.id, stdin=docker).ok()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .harness import Container, Runtime, Result
+from .harness import Container, Result, Runtime
 
 
 def log_entries(path: Path) -> list[dict[str, Any]]:
@@ -96,7 +96,9 @@ def test_bad_command_lines(runtime: Runtime, arguments: list[str], tmp_path: Pat
     assert result.err, f"{result}"
 
 
-@pytest.mark.parametrize("arguments", [["exec"], ["exec", "one"], ["exec", "--frobnicate", "one", "true"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["exec"], ["exec", "one"], ["exec", "--frobnicate", "one", "true"]], ids=" ".join
+)
 def test_bad_command_lines_of_exec(runtime: Runtime, arguments: list[str], tmp_path: Path) -> None:
     result = runtime.call("--root", str(tmp_path / "root"), *arguments)
     assert result.status in (1, 255), f"{result}"
@@ -155,7 +157,9 @@ def test_commands_say_nothing_when_they_work(container: Container) -> None:
 def failing_create(container: Container, *options: str) -> Result:
     container.process["args"] = ["no-such-program"]
     container.write_config()
-    return container.call(*options, "create", "--bundle", str(container.bundle), container.id).refused("no-such-program")
+    return container.call(*options, "create", "--bundle", str(container.bundle), container.id).refused(
+        "no-such-program"
+    )
 
 
 def test_the_log_repeats_the_error_as_json(container: Container) -> None:
@@ -246,9 +250,7 @@ def test_the_pid_file_appears_whole(container: Container) -> None:
     container.write_config()
     (place / "pid").write_text("old")
     before = (place / "pid").stat().st_ino
-    container.call(
-        "create", "--bundle", str(container.bundle), "--pid-file", str(place / "pid"), container.id
-    ).ok()
+    container.call("create", "--bundle", str(container.bundle), "--pid-file", str(place / "pid"), container.id).ok()
     container.pid = int((place / "pid").read_text())
     assert (place / "pid").stat().st_ino != before
     assert os.listdir(place) == ["pid"]
@@ -265,9 +267,7 @@ def test_a_relative_pid_file_is_relative_to_the_caller(container: Container) -> 
 
 def test_a_pid_file_that_cannot_be_written_fails_the_create(container: Container) -> None:
     container.write_config()
-    result = container.call(
-        "create", "--bundle", str(container.bundle), "--pid-file", "/nonexistent/pid", container.id
-    )
+    result = container.call("create", "--bundle", str(container.bundle), "--pid-file", "/nonexistent/pid", container.id)
     assert result.status == 1
     container.leaves_nothing()
 

@@ -74,7 +74,11 @@ def test_run_passes_what_is_typed(terminal: Container, screen: tuple[int, int]) 
 def test_control_c_reaches_the_program(terminal: Container, screen: tuple[int, int]) -> None:
     """The host's terminal is raw meanwhile: the character travels, and the container's own terminal makes the signal."""
     master, slave = screen
-    terminal.process["args"] = ["sh", "-c", "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.01; done"]
+    terminal.process["args"] = [
+        "sh",
+        "-c",
+        "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.01; done",
+    ]
     process = on_screen(terminal, slave, "run", "--bundle", str(terminal.bundle), terminal.id)
     read_until(master, b"ready")
     os.write(master, b"\x03")

@@ -105,7 +105,9 @@ def test_no_working_directory_is_reached_through_a_descriptor(container: Contain
     """A descriptor of a host directory, left open while the program's directory is entered, would be a way out."""
     container.process["cwd"] = f"/proc/self/fd/{number}"
     result = container.run(args=["sh", "-c", "pwd; ls -a"])
-    assert result.status != 0 or set(result.out.split()[1:]) <= {".", ".."} | set(os.listdir(container.rootfs)), f"{result}"
+    assert result.status != 0 or set(result.out.split()[1:]) <= {".", ".."} | set(os.listdir(container.rootfs)), (
+        f"{result}"
+    )
     assert "cgroup.procs" not in result.out
 
 

@@ -32,7 +32,9 @@ def test_a_default_device(container: Container, name: str, number: str) -> None:
 
 
 def test_default_devices_work(container: Container) -> None:
-    script = "head -c 3 /dev/zero | wc -c; head -c 5 /dev/urandom | wc -c; echo x > /dev/null; ! echo x 2>&- > /dev/full"
+    script = (
+        "head -c 3 /dev/zero | wc -c; head -c 5 /dev/urandom | wc -c; echo x > /dev/null; ! echo x 2>&- > /dev/full"
+    )
     assert container.sh(script).split() == ["3", "5"]
 
 

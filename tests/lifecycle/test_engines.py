@@ -58,14 +58,24 @@ def test_containerds_calls(container: Container) -> None:
     container.process["args"] = ["sleep", "1000"]
     container.write_config()
     bundle = str(container.bundle)
-    container.call(*prefix, "create", "--bundle", bundle, "--pid-file", str(init), container.id, cwd=container.bundle).ok()
+    container.call(
+        *prefix, "create", "--bundle", bundle, "--pid-file", str(init), container.id, cwd=container.bundle
+    ).ok()
     container.pid = int(init.read_text())
     container.call(*prefix, "start", container.id, cwd=container.bundle).ok()
     process = container.scratch / "runc-process1"
     process.write_text(json.dumps(container.process | {"args": ["sleep", "1000"]}))
     pid_file = container.bundle / "exec-1.pid"
     container.call(
-        *prefix, "exec", "--process", str(process), "--detach", "--pid-file", str(pid_file), container.id, cwd=container.bundle
+        *prefix,
+        "exec",
+        "--process",
+        str(process),
+        "--detach",
+        "--pid-file",
+        str(pid_file),
+        container.id,
+        cwd=container.bundle,
     ).ok()
     listed = json.loads(container.call(*prefix, "ps", "--format", "json", container.id).ok().out)
     assert sorted(listed) == sorted([container.pid, int(pid_file.read_text())])
@@ -145,7 +155,11 @@ def test_debian_runs(distribution: Container) -> None:
 
 def test_debian_runs_a_shell_pipeline_as_a_user(distribution: Container) -> None:
     distribution.process["user"] = {"uid": 1, "gid": 1}
-    assert distribution.output("bash", "-c", "ls / | grep -c usr; whoami; echo $HOME").split() == ["1", "daemon", "/usr/sbin"]
+    assert distribution.output("bash", "-c", "ls / | grep -c usr; whoami; echo $HOME").split() == [
+        "1",
+        "daemon",
+        "/usr/sbin",
+    ]
 
 
 def test_debian_runs_under_dockers_config(distribution: Container) -> None:
@@ -155,4 +169,6 @@ def test_debian_runs_under_dockers_config(distribution: Container) -> None:
     distribution.config["mounts"] = [
         entry for entry in distribution.config["mounts"] if not entry["destination"].startswith(("/etc", "/data"))
     ]
-    assert distribution.output("bash", "-c", "perl -e 'print 6*7'; dpkg --version | head -1 | cut -c1-6").split() == ["42Debian"]
+    assert distribution.output("bash", "-c", "perl -e 'print 6*7'; dpkg --version | head -1 | cut -c1-6").split() == [
+        "42Debian"
+    ]

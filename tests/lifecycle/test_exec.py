@@ -48,7 +48,9 @@ def test_exec_shows_death_by_a_signal(running: Container) -> None:
 
 
 def test_exec_forwards_signals(running: Container) -> None:
-    process = running.background("exec", running.id, "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done")
+    process = running.background(
+        "exec", running.id, "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done"
+    )
     running.output_file = running.bundle / f"stdout.{running.calls}"
     running.prints("ready")
     process.send_signal(signal.SIGTERM)
@@ -74,9 +76,7 @@ def test_exec_works_in_a_created_container(container: Container) -> None:
 
 
 def test_exec_of_a_missing_program(running: Container) -> None:
-    running.exec("no-such-program").refused(
-        "no-such-program", "executable file not found in $PATH", status=255
-    )
+    running.exec("no-such-program").refused("no-such-program", "executable file not found in $PATH", status=255)
 
 
 def test_exec_of_a_missing_path(running: Container) -> None:
@@ -189,7 +189,9 @@ def test_exec_as_another_user(running: Container, user: str, answer: str) -> Non
     assert running.exec("sh", "-c", "echo $(id -u) $(id -g)", options=("--user", user)).ok().out.strip() == answer
 
 
-@pytest.mark.parametrize("wrong", ["root", "1x", "x1", "1000:x", "1:2:3", ":", "0x10", "99999999999", "-1", "1.0", " 1"])
+@pytest.mark.parametrize(
+    "wrong", ["root", "1x", "x1", "1000:x", "1:2:3", ":", "0x10", "99999999999", "-1", "1.0", " 1"]
+)
 def test_exec_refuses_what_is_no_user(running: Container, wrong: str) -> None:
     if running.runtime.name == "runc" and wrong in ("99999999999", "-1"):
         pytest.xfail("runc 1.1.5 takes any integer")
@@ -303,9 +305,7 @@ def test_exec_of_a_process_file_has_its_own_rlimits(running: Container) -> None:
 
 @differs(runc="1.1.5 lets Go's runtime raise the soft limit of open files to the hard one")
 def test_exec_of_a_process_file_has_its_own_limit_of_open_files(running: Container) -> None:
-    path = process_file(
-        running, "sh", "-c", "ulimit -n", rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
-    )
+    path = process_file(running, "sh", "-c", "ulimit -n", rlimits=[{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}])
     assert running.exec(options=("--process", path)).ok().out == "100\n"
 
 

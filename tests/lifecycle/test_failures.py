@@ -70,13 +70,12 @@ FAILURES: dict[str, Callable[[Config], Any]] = {
     "hostname without a namespace": lambda c: c["linux"].update(
         namespaces=[entry for entry in c["linux"]["namespaces"] if entry["type"] != "uts"]
     ),
-    "unknown device type": lambda c: c["linux"].update(devices=[{"path": "/dev/x", "type": "x", "major": 1, "minor": 1}]),
+    "unknown device type": lambda c: c["linux"].update(
+        devices=[{"path": "/dev/x", "type": "x", "major": 1, "minor": 1}]
+    ),
     "proc is a file": lambda c: c["mounts"].insert(0, mount("/etc/passwd", "proc", "proc")),
     "a huge uid": lambda c: c["process"].update(user={"uid": 1 << 40, "gid": 0}),
 }
-
-
-KNOWN_TO_RUNC = {"mount over proc": "1.1.5 refuses binds alone", "memory below init": "1.1.5 leaves its cgroups behind"}
 
 
 def with_known(names: Iterable[str], known: dict[str, str]) -> list[Any]:
@@ -84,13 +83,15 @@ def with_known(names: Iterable[str], known: dict[str, str]) -> list[Any]:
     return [pytest.param(name, marks=differs(runc=known[name]) if name in known else ()) for name in names]
 
 
-@pytest.mark.parametrize("name", with_known(FAILURES, KNOWN_TO_RUNC))
+@pytest.mark.parametrize("name", with_known(FAILURES, {"mount over proc": "1.1.5 refuses binds alone"}))
 def test_a_failed_create_leaves_nothing_and_the_id_is_free(container: Container, name: str) -> None:
     good = copy.deepcopy(container.config)
     FAILURES[name](container.config)
     container.write_config()
     files = sorted(container.rootfs.iterdir())
-    result = container.call("create", "--bundle", str(container.bundle), "--pid-file", str(container.pid_file), container.id)
+    result = container.call(
+        "create", "--bundle", str(container.bundle), "--pid-file", str(container.pid_file), container.id
+    )
     assert result.status == 1, f"{result}"
     assert result.err.strip(), f"{result}"
     assert not container.pid_file.exists()
@@ -100,7 +101,7 @@ def test_a_failed_create_leaves_nothing_and_the_id_is_free(container: Container,
     container.run(args=["true"]).ok()
 
 
-BODIES = {
+BODIES: dict[str, str | bytes] = {
     "empty": "",
     "not JSON": "{",
     "null": "null",
@@ -135,7 +136,9 @@ def test_a_missing_config_is_named(container: Container) -> None:
 
 
 def test_a_missing_bundle_is_named(container: Container) -> None:
-    container.call("create", "--bundle", "/no/such/bundle", container.id).refused("/no/such/bundle", "no such file or directory")
+    container.call("create", "--bundle", "/no/such/bundle", container.id).refused(
+        "/no/such/bundle", "no such file or directory"
+    )
 
 
 def test_a_config_that_is_a_directory(container: Container) -> None:
@@ -143,7 +146,13 @@ def test_a_config_that_is_a_directory(container: Container) -> None:
     container.call("create", "--bundle", str(container.bundle), container.id).refused("config.json")
 
 
-@pytest.mark.parametrize("where", ["args", "env", "hostname", "cwd", "destination"])
+@pytest.mark.parametrize(
+    "where",
+    with_known(
+        ["args", "env", "hostname", "cwd", "destination"],
+        {"args": "1.1.5 notices only when it starts the program", "hostname": "1.1.5 hands it to the kernel"},
+    ),
+)
 def test_a_null_character_is_refused(container: Container, where: str) -> None:
     text = "a\0b"
     if where in ("args", "env"):
@@ -204,7 +213,9 @@ def test_what_was_killed_can_be_deleted(container: Container, round: int) -> Non
             container.live.remove(process)
         container.call("list").ok()
         container.call("state", container.id)
-        eventually("the end of delete", lambda: container.reap() is not None and container.delete("--force").status == 0)
+        eventually(
+            "the end of delete", lambda: container.reap() is not None and container.delete("--force").status == 0
+        )
         container.leaves_nothing()
     if container.runtime.name == "runc":
         pytest.fail("it was lucky this time")
@@ -347,7 +358,9 @@ def unsafe(config: Config) -> bool:
         return True
     root = config.get("root")
     path = root.get("path") if isinstance(root, dict) else None
-    return isinstance(path, str) and path != "rootfs" and ("/" in path or path in ("", "..")) or "cgroupsPath" not in text
+    return (
+        isinstance(path, str) and path != "rootfs" and ("/" in path or path in ("", ".."))
+    ) or "cgroupsPath" not in text
 
 
 # A long life

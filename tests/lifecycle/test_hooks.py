@@ -23,7 +23,12 @@ BEFORE_START = ["prestart", "createRuntime", "createContainer"]
 
 def hook(script: str, *args: str, path: str = "/bin/sh", **more: Any) -> dict[str, Any]:
     """A hook that runs a shell script; its directory on the host is $1 in the script."""
-    return {"path": path, "args": ["sh", "-c", script, "sh", *args], "env": ["PATH=/bin:/usr/bin:/usr/sbin:/sbin"], **more}
+    return {
+        "path": path,
+        "args": ["sh", "-c", script, "sh", *args],
+        "env": ["PATH=/bin:/usr/bin:/usr/sbin:/sbin"],
+        **more,
+    }
 
 
 @pytest.fixture

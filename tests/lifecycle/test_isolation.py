@@ -54,7 +54,9 @@ def test_the_waiting_init_hides_its_memory(waiting: Container, file: str) -> Non
 
 def test_the_waiting_init_shows_no_file_of_the_host(waiting: Container) -> None:
     """Its root, its directory and its descriptors are all inside, or pipes."""
-    script = "for f in /proc/1/cwd /proc/1/root /proc/1/fd/*; do ls $f/.pyoci-canary 2> /dev/null; readlink $f; done; true"
+    script = (
+        "for f in /proc/1/cwd /proc/1/root /proc/1/fd/*; do ls $f/.pyoci-canary 2> /dev/null; readlink $f; done; true"
+    )
     (waiting.scratch / ".pyoci-canary").write_text("")
     seen = waiting.exec("sh", "-c", script).ok().out
     assert ".pyoci-canary" not in seen
@@ -152,7 +154,15 @@ def trap(rootfs: Path) -> int:
         for module in ("os", "sys", "json", "encodings", "traceback", "linecache", "pyoci", "sitecustomize"):
             put(Path("/") / directory / f"{module}.py", python)
     library = shared_object()
-    for directory in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/local/lib"):
+    for directory in (
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/lib/x86_64-linux-gnu",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/local/lib",
+    ):
         for name in libraries_worth_faking():
             put(f"{directory}/{name}", library)
         for module in ("UTF-16", "ISO8859-1", "UNICODE", "ANSI_X3.110"):
@@ -176,7 +186,9 @@ def shared_object() -> bytes:
     source = f"""int creat(const char *, unsigned);
     __attribute__((constructor)) static void trap(void) {{ creat("{MARK}", 0600); }}"""
     build = subprocess.run(
-        ["cc", "-shared", "-fPIC", "-nostdlib", "-x", "c", "-o", "/dev/stdout", "-"], input=source.encode(), capture_output=True
+        ["cc", "-shared", "-fPIC", "-nostdlib", "-x", "c", "-o", "/dev/stdout", "-"],
+        input=source.encode(),
+        capture_output=True,
     )
     return build.stdout if build.returncode == 0 else b"\x7fELF not a library"
 
@@ -212,7 +224,9 @@ def test_nothing_is_loaded_for_a_rich_config(trapped: Container) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["no-such-program"], ["/etc/passwd"], ["/no/such/ä"], ["/etc"], ["\udcff"]], ids=["missing", "mode", "path", "directory", "bytes"]
+    "args",
+    [["no-such-program"], ["/etc/passwd"], ["/no/such/ä"], ["/etc"], ["\udcff"]],
+    ids=["missing", "mode", "path", "directory", "bytes"],
 )
 def test_nothing_is_loaded_to_report_an_error(trapped: Container, args: list[str]) -> None:
     assert trapped.create(args=args).status == 1
@@ -239,8 +253,12 @@ def test_a_start_container_hook_that_fails_loads_nothing(trapped: Container) -> 
 # The same, as the kernel sees it
 
 
-OPENS = re.compile(r'^(\d+) +(?:[\d:.]+ )?(open|openat|openat2|execve|execveat|pivot_root|chroot|setns)\((.*)', re.MULTILINE)
-HARMLESS = re.compile(r'"(/proc/|proc/|self/|\.|/dev/null|/dev/pts/|/dev/console|/dev/ptmx|dev|dev/|etc/passwd|/etc/passwd|/etc/group|etc/group|/sys/|/$|/"|/bin/)')
+OPENS = re.compile(
+    r"^(\d+) +(?:[\d:.]+ )?(open|openat|openat2|execve|execveat|pivot_root|chroot|setns)\((.*)", re.MULTILINE
+)
+HARMLESS = re.compile(
+    r'"(/proc/|proc/|self/|\.|/dev/null|/dev/pts/|/dev/console|/dev/ptmx|dev|dev/|etc/passwd|/etc/passwd|/etc/group|etc/group|/sys/|/$|/"|/bin/)'
+)
 
 
 @pytest.mark.needs_strace

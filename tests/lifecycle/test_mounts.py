@@ -79,8 +79,12 @@ def host_mount(path: Path, flags: int = 0) -> Iterator[None]:
 
 
 def test_tmpfs(container: Container) -> None:
-    container.mounts.append(mount("/scratch", "tmpfs", "tmpfs", "nosuid", "nodev", "size=1m", "mode=707", "uid=5", "gid=6"))
-    seen = container.sh("echo x > /scratch/x; stat -c '%a %u %g' /scratch; df -k /scratch | tail -1; grep ' /scratch ' /proc/self/mountinfo")
+    container.mounts.append(
+        mount("/scratch", "tmpfs", "tmpfs", "nosuid", "nodev", "size=1m", "mode=707", "uid=5", "gid=6")
+    )
+    seen = container.sh(
+        "echo x > /scratch/x; stat -c '%a %u %g' /scratch; df -k /scratch | tail -1; grep ' /scratch ' /proc/self/mountinfo"
+    )
     mode, usage, line = seen.splitlines()
     assert mode == "707 5 6"
     assert usage.split()[1] == "1024"
@@ -127,7 +131,9 @@ def test_sysfs(container: Container) -> None:
 
 
 def test_devpts_is_the_containers_own(container: Container) -> None:
-    seen = container.sh("ls /dev/pts; stat -c %a /dev/pts/ptmx; readlink /dev/ptmx; grep ' /dev/pts ' /proc/self/mountinfo")
+    seen = container.sh(
+        "ls /dev/pts; stat -c %a /dev/pts/ptmx; readlink /dev/ptmx; grep ' /dev/pts ' /proc/self/mountinfo"
+    )
     *listing, mode, link, line = seen.splitlines()
     assert listing == ["ptmx"]
     assert (mode, link) == ("666", "pts/ptmx")
@@ -164,7 +170,11 @@ def test_an_option_no_file_system_knows_is_refused(container: Container) -> None
 
 
 def test_mounts_are_made_in_the_order_given(container: Container, volume: Path) -> None:
-    container.mounts[:] += [mount("/a", "tmpfs", "tmpfs"), bind(volume, "/a/b", "bind"), mount("/a/b/c", "tmpfs", "tmpfs")]
+    container.mounts[:] += [
+        mount("/a", "tmpfs", "tmpfs"),
+        bind(volume, "/a/b", "bind"),
+        mount("/a/b/c", "tmpfs", "tmpfs"),
+    ]
     (volume / "c").mkdir()
     points = [one.point for one in parse_mountinfo(container.output("cat", "/proc/self/mountinfo"))]
     assert [point for point in points if point.startswith("/a")] == ["/a", "/a/b", "/a/b/c"]
@@ -496,7 +506,9 @@ def test_an_absolute_root_path(container: Container) -> None:
     assert container.output("echo", "hello") == "hello\n"
 
 
-@pytest.mark.parametrize(("path", "text"), [("missing", "no such file or directory"), ("config.json", "not a directory")])
+@pytest.mark.parametrize(
+    ("path", "text"), [("missing", "no such file or directory"), ("config.json", "not a directory")]
+)
 def test_a_root_that_is_no_directory(container: Container, path: str, text: str) -> None:
     container.config["root"]["path"] = path
     result = container.create()

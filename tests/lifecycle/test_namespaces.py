@@ -43,7 +43,16 @@ def drop(container: Container, kind: str) -> None:
 def stranger() -> Iterator[int]:
     """A process of the host in new namespaces of most kinds, to be joined by path."""
     process = subprocess.Popen(
-        ["unshare", "--uts", "--ipc", "--net", "--cgroup", "sh", "-c", "hostname stranger; echo ready; exec sleep 1000"],
+        [
+            "unshare",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--cgroup",
+            "sh",
+            "-c",
+            "hostname stranger; echo ready; exec sleep 1000",
+        ],
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -306,7 +315,8 @@ def test_a_sysctl_with_a_dot_in_a_name(container: Container) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["kernel.hostname", "vm.swappiness", "kernel.sysrq", "fs.file-max", "kernel.core_pattern", "../../etc/passwd"]
+    "name",
+    ["kernel.hostname", "vm.swappiness", "kernel.sysrq", "fs.file-max", "kernel.core_pattern", "../../etc/passwd"],
 )
 def test_a_sysctl_of_the_host_is_refused(container: Container, name: str) -> None:
     container.linux["sysctl"] = {name: "1"}

@@ -108,7 +108,9 @@ def test_an_empty_home_is_replaced(container: Container) -> None:
 
 @differs(runc="1.1.5 sets an empty HOME")
 def test_a_broken_passwd_does_no_harm(container: Container) -> None:
-    (container.rootfs / "etc" / "passwd").write_bytes(b"\xff\xfe:::\nroot\n:::::\nroot:x:zero:0::/bad:\n\0\n" + b"x" * 5000)
+    (container.rootfs / "etc" / "passwd").write_bytes(
+        b"\xff\xfe:::\nroot\n:::::\nroot:x:zero:0::/bad:\n\0\n" + b"x" * 5000
+    )
     assert container.sh("echo $HOME") == "/\n"
 
 
@@ -189,7 +191,17 @@ def test_a_program_may_be_relative_to_the_working_directory(container: Container
 
 
 def test_arguments_arrive_as_they_are(container: Container) -> None:
-    container.process["args"] = ["sh", "-c", 'for a in "$@"; do echo "[$a]"; done', "sh", "a b", "", "-x", "$HOME", "\\"]
+    container.process["args"] = [
+        "sh",
+        "-c",
+        'for a in "$@"; do echo "[$a]"; done',
+        "sh",
+        "a b",
+        "",
+        "-x",
+        "$HOME",
+        "\\",
+    ]
     assert container.run().ok().out.splitlines() == ["[a b]", "[]", "[-x]", "[$HOME]", "[\\]"]
 
 
@@ -242,7 +254,9 @@ def test_rlimits(container: Container) -> None:
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
         {"type": "RLIMIT_STACK", "soft": 1 << 20, "hard": 2 << 20},
     ]
-    limits = {line[:26].strip(): line[26:].split() for line in container.output("cat", "/proc/self/limits").splitlines()}
+    limits = {
+        line[:26].strip(): line[26:].split() for line in container.output("cat", "/proc/self/limits").splitlines()
+    }
     assert limits["Max open files"][:2] == ["100", "200"]
     assert limits["Max core file size"][:2] == ["0", "0"]
     assert limits["Max stack size"][:2] == [str(1 << 20), str(2 << 20)]

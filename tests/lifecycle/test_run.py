@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -59,7 +60,7 @@ def test_run_writes_the_pid_file(container: Container) -> None:
     assert process.wait(PATIENCE) == 137
 
 
-def background_run(container: Container, script: str, *options: str):  # type: ignore[no-untyped-def]
+def background_run(container: Container, script: str, *options: str) -> subprocess.Popen[bytes]:
     container.process["args"] = ["sh", "-c", script]
     container.write_config()
     process = container.background("run", *options, "--bundle", str(container.bundle), container.id)

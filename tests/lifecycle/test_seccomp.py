@@ -92,9 +92,7 @@ def test_the_default_errno_of_an_allow_list(container: Container) -> None:
         ("MASKED_EQ", 0o700, 0o700, False),
     ],
 )
-def test_a_rule_about_an_argument(
-    container: Container, operator: str, value: int, second: int, denied: bool
-) -> None:
+def test_a_rule_about_an_argument(container: Container, operator: str, value: int, second: int, denied: bool) -> None:
     """The shell's umask shows it: a call that is denied changes nothing.  (It reads the mask by setting it to 0.)"""
     args = [{"index": 0, "value": value, "valueTwo": second, "op": f"SCMP_CMP_{operator}"}]
     profile(container, "ALLOW", rule("ERRNO", "umask", args=args))
@@ -122,7 +120,7 @@ def test_calls_newer_than_the_profile_do_not_exist(container: Container) -> None
              "setuid", "setgid", "setgroups", "chdir", "fchdir", "getdents64", "statfs", "fstatfs", "kill", "tgkill",
              "gettid", "nanosleep", "clock_nanosleep", "epoll_ctl", "epoll_pwait", "epoll_create1", "sigaltstack",
              "sched_getaffinity", "sched_yield", "rt_sigsuspend", "madvise", "utimensat", "sendfile", "poll", "getpgrp",
-             "setsid", "setpgid", "exit", "fchown", "chown", "mkdir", "unlink"}  # fmt: skip
+             "setsid", "setpgid", "fchown", "chown", "mkdir", "unlink"}  # fmt: skip
     old["syscalls"] = [rule("ALLOW", *sorted(names))]
     container.linux["seccomp"] = old
     container.sh("true")
@@ -164,7 +162,9 @@ def test_a_broken_profile_is_refused(container: Container, broken: dict[str, Any
 
 
 @differs(runc="1.1.5 supports no flags")
-@pytest.mark.parametrize("flag", ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"])
+@pytest.mark.parametrize(
+    "flag", ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"]
+)
 def test_a_flag(container: Container, flag: str) -> None:
     profile(container, "ALLOW", rule("ERRNO", "mkdir", "mkdirat"), flags=[flag])
     assert "not permitted" in container.run(args=["mkdir", "/tmp/x"]).err
@@ -172,7 +172,11 @@ def test_a_flag(container: Container, flag: str) -> None:
 
 def test_a_profile_that_forbids_what_only_the_runtime_needs(container: Container) -> None:
     """With noNewPrivileges the filter comes last, so capabilities and users may be out of bounds for the program."""
-    profile(container, "ALLOW", rule("KILL", "capset", "setresuid", "setresgid", "setgroups", "mount", "pivot_root", "unshare"))
+    profile(
+        container,
+        "ALLOW",
+        rule("KILL", "capset", "setresuid", "setresgid", "setgroups", "mount", "pivot_root", "unshare"),
+    )
     container.run().ok()
     container.launch()
     container.exec("true").ok()

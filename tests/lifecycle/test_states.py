@@ -101,9 +101,9 @@ def test_a_taken_id_keeps_its_pid_file(container: Container) -> None:
     container.create().ok()
     pid = container.pid_file.read_text()
     other = container.bundle / "other-pid"
-    container.call(
-        "create", "--bundle", str(container.bundle), "--pid-file", str(other), container.id
-    ).refused("already exists")
+    container.call("create", "--bundle", str(container.bundle), "--pid-file", str(other), container.id).refused(
+        "already exists"
+    )
     assert container.pid_file.read_text() == pid
     assert not other.exists()
 
@@ -180,13 +180,11 @@ def test_a_stopped_container_cannot_be_resumed(container: Container) -> None:
 @pytest.mark.parametrize("command", ["state", "start", "kill", "delete", "pause", "resume", "ps", "exec", "events"])
 def test_an_unknown_container_does_not_exist(container: Container, command: str) -> None:
     more = {"exec": ["true"]}.get(command, [])
-    container.call(command, container.id, *more).refused(
-        "container does not exist", status=255 if command == "exec" else 1
-    )
+    container.call(command, container.id, *more).refused("does not exist", status=255 if command == "exec" else 1)
 
 
 def test_an_update_of_an_unknown_container(container: Container) -> None:
-    container.call("update", "--resources", "-", container.id, stdin="{}").refused("container does not exist")
+    container.call("update", "--resources", "-", container.id, stdin="{}").refused("does not exist")
 
 
 def test_delete_force_of_an_unknown_container_succeeds(container: Container) -> None:
@@ -197,7 +195,7 @@ def test_delete_force_of_an_unknown_container_succeeds(container: Container) -> 
 def test_a_second_delete_fails(container: Container) -> None:
     stopped(container)
     container.delete().ok()
-    container.delete().refused("container does not exist")
+    container.delete().refused("does not exist")
 
 
 # Init dies where nobody expects it.
