@@ -67,6 +67,8 @@ def kill_all(paths: dict[str, str], signal: int) -> None:
     """
     try:
         if signal == SIGKILL and "" in paths and _killed_by_kernel(paths[""]) and len(paths) == 1:
+            if freezer.is_frozen(paths):
+                _thaw_if_there(paths)  # nobody is left to be stopped, but whoever comes next would be
             return
         _signal_frozen(paths, signal)
     except OSError as error:

@@ -140,9 +140,13 @@ _THROTTLES = (
 
 
 def _io_weight(device: str, value: int, why: str) -> Write:
-    """BFQ takes the weights of cgroup v1 (10 to 1000); the cost model behind io.weight has a scale of 1 to 10000."""
+    """BFQ takes the weights of cgroup v1 (10 to 1000); the cost model behind io.weight has a scale of 1 to 10000.
+
+    Where neither is at work on a device there is no weighing of it: told, but no error, as engines rely on that.
+    """
     scaled = 1 + (value - 10) * 9999 // 990
-    return _write("io.bfq.weight", f"{device}{value}", why, otherwise=_write("io.weight", f"{device}{scaled}", why))
+    other = _write("io.weight", f"{device}{scaled}", why, tolerate=("ENOENT", "EOPNOTSUPP") if device else ())
+    return _write("io.bfq.weight", f"{device}{value}", why, tolerate=other.tolerate, otherwise=other)
 
 
 def hugepages(values: list[dict[str, Any]]) -> list[Write]:

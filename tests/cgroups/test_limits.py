@@ -195,6 +195,7 @@ def test_block_io_v2() -> None:
         "io.weight = 1",
         "io.weight = 8:0 10000",
     ]
+    assert [write.otherwise and write.otherwise.tolerate for write in writes[:2]] == [(), ("ENOENT", "EOPNOTSUPP")]
     for leaf in ({"leafWeight": 10}, {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}):
         with pytest.raises(CgroupError, match="no leaf weights"):
             late({"blockIO": leaf})
