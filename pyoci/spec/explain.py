@@ -54,7 +54,7 @@ def advise(text: str, value: Any, sound: bool, nulls: Iterable[str]) -> Report:
     """Errors and warnings of a configuration; `nulls` are pointers to the properties that were null."""
     found = _errors(value, "config", "", sound, False)
     rejected = [problem.pointer for problem in found]
-    found += _rule_problems(value, advice.RULES, "", rejected, WARNING)
+    found += _rule_problems(value, advice.RULES + rules.RUNNABLE, "", rejected, WARNING)
     found += unknown_properties(value, schemas.load("config"))
     found += [_warning(pointer, "null stands for an absent property", "null-property") for pointer in nulls]
     report = _located(text, found)

@@ -200,6 +200,7 @@ def test_right_configurations_have_no_fault(base: Any) -> None:
     {"/linux/devices/0": {"type": "p", "path": "/fifo"}},
     {f"{RESOURCES}/memory": {"swap": -1}},
     {"/mounts/1": {"destination": "/a", "options": ["bind", "remount", "ro"]}},
+    {"/hooks/unknown": [1, {"path": "x"}], "/linux/timeOffsets/boottime": {}},
 ])  # fmt: skip
 def test_what_is_right_after_all(changes: Any) -> None:
     config = changed(changes)

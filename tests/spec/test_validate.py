@@ -174,6 +174,7 @@ def test_what_create_needs_is_asked_for_on_demand() -> None:
     assert validate.load(text) == samples.minimal()
     (problem,) = problems(text, runnable=True)
     assert problem.rule == "process-missing"
+    assert [problem.rule for problem in validate.lint(text).warnings] == ["process-missing"]
     assert validate.load(samples.text_of(samples.runc_spec()), runnable=True)
 
 

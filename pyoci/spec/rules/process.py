@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pyoci.spec.rules import Finding, Rule
 
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 OTHER_PLATFORMS = ("windows", "solaris", "zos", "freebsd")
 MAX_NAME = 64
 """Bytes of a host or domain name (__NEW_UTS_LEN)."""
@@ -152,7 +153,10 @@ RULES: tuple[Rule, ...] = (
     ("scheduler-settings", "/process/scheduler", (), "config.md, Linux Process", scheduler_settings),
     ("cpu-list", "/process/execCPUAffinity/initial", (), "config.md, Linux Process", cpu_list),
     ("cpu-list", "/process/execCPUAffinity/final", (), "config.md, Linux Process", cpu_list),
-    ("hook-path-relative", "/hooks/*/*", (), "config.md, POSIX-platform Hooks", hook_path_relative),
+    *(
+        ("hook-path-relative", f"/hooks/{kind}/*", (), "config.md, POSIX-platform Hooks", hook_path_relative)
+        for kind in HOOKS
+    ),
     ("uts-name", "/hostname", _NAMESPACES, "config.md, Hostname", uts_name),
     ("uts-name", "/domainname", _NAMESPACES, "config.md, Domainname", uts_name),
 )
