@@ -270,10 +270,14 @@ def test_a_pid_that_is_not_listed_any_more_is_a_strangers(monkeypatch: pytest.Mo
     plan = worlds.planned(worlds.fresh_path())
     with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
         paths = manage.create(plan)
-        listed = iter([[pid], [pid], []])
-        monkeypatch.setattr(processes, "_pids_below", lambda directory: next(listed))
-        processes.kill_all(paths, signal.SIGSTOP)
-        assert worlds.state_of(pid) == "S"
+        sent: list[int] = []
+        monkeypatch.setattr(processes, "_send", lambda pidfd, number: sent.append(number))
+        for last, expected in (([pid], [signal.SIGSTOP]), ([], [])):
+            listed = iter([[pid], [pid], last])
+            monkeypatch.setattr(processes, "_pids_below", lambda directory, listed=listed: next(listed))
+            sent.clear()
+            processes.kill_all(paths, signal.SIGSTOP)
+            assert sent == expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -289,7 +289,7 @@ def test_a_parent_with_processes_hands_no_controllers_down() -> None:
             join.join(manage.create(outer), pid)
             # Which of the two it comes to depends on whether there are controllers for threads, which are handed down.
             with pytest.raises(
-                CgroupError, match="(does not hand it down as it|a cgroup above it) holds processes itself"
+                CgroupError, match=r"(does not hand it down as it|a cgroup above it) holds processes itself"
             ):
                 manage.apply(plan, manage.create(plan))
 
