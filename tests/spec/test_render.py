@@ -45,7 +45,7 @@ def test_the_line_is_shown_and_the_place_marked() -> None:
 
 def test_long_lines_are_cut_around_the_place() -> None:
     text = json.dumps({"ociVersion": "1.0.0", "annotations": {"a": "x" * 500}, "root": {"path": 5}, "b": "y" * 500})
-    shown = render.text(validate.lint(text), "x", text).splitlines()
+    shown = render.text(Report(validate.lint(text).errors), "x", text).splitlines()
     place = shown[2].index("^")
     assert shown[1][place] == "5"
     assert max(map(len, shown[1:3])) < 110
