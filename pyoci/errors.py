@@ -56,7 +56,7 @@ class ContainerNotFound(StateError):
     """No such id below the root. Engines look for the words "does not exist"."""
 
     def __init__(self, container_id: str) -> None:
-        super().__init__(f'container "{container_id}" does not exist')
+        super().__init__(f'container does not exist: "{container_id}"')
 
 
 class ContainerExists(StateError):

@@ -65,7 +65,7 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
     last = int(read_text("/proc/sys/kernel/cap_last_cap"))
     joined = [item["path"] for item in linux.get("namespaces") or () if item.get("path") and item["type"] == "network"]
     root = (config.get("root") or {}).get("path") or ""
-    path = root if root.startswith("/") else f"{bundle}/{root}"
+    path = clean_path(root if root.startswith("/") else f"{bundle}/{root}")
     return Host(
         cgroups=parse_layout(mountinfo, read_text("/proc/self/cgroup")),
         rootless=is_rootless() if rootless is None else rootless,
@@ -96,6 +96,17 @@ def read_text(path: str) -> str:
     finally:
         k.close(fd)
     return b"".join(pieces).decode("utf-8", "surrogateescape")
+
+
+def clean_path(path: str) -> str:
+    """An absolute path without `.`, `..` and doubled slashes; links are not looked at."""
+    kept: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del kept[-1:]
+        elif part not in ("", "."):
+            kept.append(part)
+    return "/" + "/".join(kept)
 
 
 def real_path(path: str) -> str:

@@ -89,7 +89,7 @@ def _signed(token: int) -> int:
 
 def _new_filter(library: Any, plan: SeccompPlan, names: int) -> Any:
     try:
-        filter_ = library.SyscallFilter(plan.default_action)
+        filter_ = library.SyscallFilter(_signed(plan.default_action))
         for name in plan.architectures:
             architecture = _signed(_token(library, name))
             if not filter_.exist_arch(architecture):
@@ -116,7 +116,7 @@ def _alternatives(library: Any, rule: Rule) -> list[tuple[Any, ...]]:
 
 def _add(filter_: Any, action: int, name: str, number: int, conditions: tuple[Any, ...]) -> None:
     try:
-        filter_.add_rule(action, number, *conditions)
+        filter_.add_rule(_signed(action), number, *conditions)
     except (RuntimeError, ValueError, OSError) as error:
         raise PyociError(f"linux.seccomp: add the rule for {name}: {error}") from error
 

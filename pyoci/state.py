@@ -43,7 +43,6 @@ class RuntimeState(Record):
     bundle: str
     rootfs: str
     created: str
-    owner: int
     annotations: dict[str, str]
     cgroup_paths: dict[str, str]
     init_process_pid: int = 0
@@ -167,6 +166,13 @@ class StateDir:
         except OSError:
             return False
         return True
+
+    def owner(self) -> int:
+        """The uid that the directory belongs to, which `list` shows. Raises ContainerNotFound, StateError."""
+        try:
+            return k.stat(self.path).st_uid
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def exists(self) -> bool:
         """Whether the id is taken."""

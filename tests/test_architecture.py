@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pyoci"
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"container", "foreground"},
+    {"container"},
+    {"foreground"},
     {"process", "relay"},
     {"bundle", "rootfs", "state"},
     {"plan"},

@@ -54,7 +54,7 @@ _NUMBERS.update(RTMIN=_RTMIN, RTMAX=_RTMAX)
 
 
 def run(call: Call, log: Log) -> int:
-    signal = signal_number(call.argument(1) or "TERM")
+    signal = signal_number(call.argument(1) if len(call.arguments) > 1 else "TERM")
     control.kill(settings(call, log), call.argument(0), signal, call.flag("all"))
     return 0
 

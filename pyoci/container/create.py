@@ -105,6 +105,8 @@ class Creation:
             self._save(launcher.paths)
         for warning in launcher.warnings:
             self.settings.log.warning(warning)
+        for remark in launcher.remarks:
+            self.settings.log.debug(remark)
         if self.options.pidfd_socket:
             send_pidfd(self.options.pidfd_socket, launcher.pidfd, b"standard")
         if self.options.pid_file:
@@ -117,7 +119,6 @@ class Creation:
             bundle=bundle.directory,
             rootfs=plan.rootfs.path,
             created=now(),
-            owner=k.getuid(),
             annotations=plan.annotations,
             cgroup_paths=plan.cgroup.paths,
             rootless=host.rootless,
@@ -154,7 +155,7 @@ class Creation:
         try:
             self.launcher.kill()
             self.state = self.state.replace(cgroup_paths={**self.state.cgroup_paths, **self.launcher.paths})
-            end(self.state, log)
+            end(self.state)
             ran_hooks = isinstance(error, HookFailed) or self.launcher.limited
             destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
         except PyociError as another:

@@ -48,20 +48,37 @@ def delete(settings: Settings, container_id: str, force: bool = False) -> None:
     except StateError:
         if not force:
             raise
-        directory.remove()
+        _salvage(directory)
         return
     status = container.status()
     if status not in (STOPPED, CREATED) and not force:
         raise InvalidOperation(f"cannot delete container {container_id} that is not stopped: {status}")
     config = _config(directory, settings.log)
     try:
-        end(container.state, settings.log)
+        end(container.state)
         destroy(directory, container.state, config, settings.log)
     finally:
         k.close(lock)
 
 
-def end(state: RuntimeState, log: Log) -> None:
+def _salvage(directory: StateDir) -> None:
+    """Remove a container whose record is damaged: where its cgroups are is worked out anew, from its config."""
+    from pyoci.cgroups import layout  # for this alone
+    from pyoci.cgroups.plan import plan as plan_cgroup
+
+    try:
+        paths = plan_cgroup(directory.config(), directory.id, layout.read(), systemd=False, rootless=False).paths
+        if pids(paths):
+            kill_all(paths, k.SIGKILL)
+        remove_cgroups(paths)
+    except OSError as error:
+        raise failed(f"find what container {directory.id} has left", error) from None
+    except StateError:
+        pass  # no config either: it was not there long enough to have a cgroup
+    directory.remove()
+
+
+def end(state: RuntimeState) -> None:
     """Kill init and whatever else is in the cgroup, and wait for their end. Raises CgroupError, PyociError."""
     paths = state.cgroup_paths
     pidfd = states.open_init(state)

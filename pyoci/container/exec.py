@@ -6,7 +6,7 @@ from __future__ import annotations
 from pyoci import bundle as bundles
 from pyoci import host as hosts
 from pyoci import syscalls as k
-from pyoci.cgroups.join import join
+from pyoci.cgroups.join import join_beside
 from pyoci.cgroups.plan import below
 from pyoci.container.create import keep_inherited, send_pidfd, write_pid_file
 from pyoci.container.record import Container
@@ -62,10 +62,10 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             preserve_fds=inherited,
             keyring=f"_ses.{container_id}",
         ),
-        lambda pid: _place(paths, pid),
+        lambda pid: join_beside(paths, pid, container.state.init_process_pid),
     )
-    for warning in launched.warnings:
-        settings.log.warning(warning)
+    for remark in launched.remarks:
+        settings.log.debug(remark)
     if options.pidfd_socket:
         send_pidfd(options.pidfd_socket, launched.pidfd, b"setns")
     if options.pid_file:
@@ -148,7 +148,3 @@ def _paths(paths: dict[str, str], chosen: tuple[str, ...]) -> dict[str, str]:
         paths = below(paths, path, controllers.split(",") if colon else ())
     return paths
 
-
-def _place(paths: dict[str, str], pid: int) -> None:
-    """Join the container's cgroup; where init has moved on (cgroup v2, a manager inside), join it there."""
-    join(paths, pid)

@@ -28,7 +28,7 @@ def list_containers(settings: Settings) -> list[dict[str, Any]]:
     for container_id in states.container_ids(settings.root):
         try:
             container = Container(settings, container_id)
-            described.append({**container.describe(), "owner": container.state.owner})
+            described.append({**container.describe(), "owner": container.directory.owner()})
         except PyociError as error:
             settings.log.warning(f"container {container_id} is left out: {error.message}")
     return described

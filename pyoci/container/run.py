@@ -61,5 +61,5 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
 
 def _remove(container: Container) -> None:
     config, log = container.directory.config(), container.settings.log
-    end(container.state, log)
+    end(container.state)
     destroy(container.directory, container.state, config, log)

@@ -38,12 +38,13 @@ def start(settings: Settings, container_id: str) -> None:
 
 
 def finish_start(container: Container, starter: Starter) -> None:
-    """See the program executed and run the poststart hooks. A hook that fails is the end of the container."""
+    """See the program executed and run the poststart hooks. A hook that fails stops the container; `delete` is the caller's.
+    """
     try:
         starter.await_program()
         _run_poststart(container)
     except HookFailed as error:
-        _end(container, error)
+        _stop(container, error)
         raise
 
 
@@ -56,12 +57,10 @@ def _run_poststart(container: Container) -> None:
         run_hooks("poststart", hooks, jsontext.dumps(told).encode(), directory=container.state.bundle)
 
 
-def _end(container: Container, error: PyociError) -> None:
-    from pyoci.container.delete import destroy, end  # only when a hook has failed
+def _stop(container: Container, error: PyociError) -> None:
+    from pyoci.container.delete import end  # only when a hook has failed
 
-    config = container.directory.config()
     try:
-        end(container.state, container.settings.log)
-        destroy(container.directory, container.state, config, container.settings.log)
+        end(container.state)
     except PyociError as another:
         error.add_note(f"and then: {another.message}")

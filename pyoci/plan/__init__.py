@@ -10,6 +10,7 @@ from pyoci import syscalls as k
 from pyoci.cgroups.layout import Layout
 from pyoci.cgroups.plan import plan as plan_cgroup
 from pyoci.errors import SpecError
+from pyoci.host import clean_path
 from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Hooks, Namespaces, Plan, Rootfs
@@ -92,7 +93,9 @@ def _plan_rootfs(
     if not root.get("path"):
         raise SpecError("config.json has no /root/path: there is no root file system to enter")
     path = root["path"] if root["path"].startswith("/") else f"{request.bundle}/{root['path']}"
-    path = host.real_paths.get(path, path)
+    path = clean_path(path)
+    if host.real_paths.get(path, path) != path:
+        raise SpecError(f"/root/path: {path} is a symlink or lies below one: it leads to {host.real_paths[path]}")
     own_mounts = namespaces.has(k.CLONE_NEWNS)
     readonly = bool(root.get("readonly"))
     if not own_mounts and (config.get("mounts") or readonly):
@@ -116,7 +119,8 @@ def _plan_rootfs(
         readonly=readonly,
         propagation=before,
         final_propagation=wanted if kind in (k.MS_SHARED, k.MS_UNBINDABLE) else 0,
-        parent_mount=host.mount_point_of(path) if before == 0 else "",
+        # pivot_root(2) takes neither a shared root nor one that lies on a shared mount.
+        parent_mount="" if before & k.MS_REC else host.mount_point_of(path),
         masked=tuple(linux.get("maskedPaths") or ()),
         readonly_paths=tuple(linux.get("readonlyPaths") or ()),
         mount_label=linux.get("mountLabel") or "",

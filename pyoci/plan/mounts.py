@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pyoci import syscalls as k
 from pyoci.errors import SpecError
+from pyoci.host import clean_path
 from pyoci.plan.model import Mount
 
 TYPE_CHECKING = False
@@ -105,7 +106,7 @@ def _plan_mount(mount: dict[str, Any], bundle: str) -> Mount:
     kind = "remount" if "remount" in options else "bind" if is_bind else "new"
     if kind == "new" and fstype in ("cgroup", "cgroup2"):
         kind = "cgroup"
-    destination = mount["destination"]
+    destination = clean_path(mount["destination"])
     if "idmap" in options or "ridmap" in options or mount.get("uidMappings") or mount.get("gidMappings"):
         raise SpecError(f"mount {destination}: id-mapped mounts are not supported yet")
     if fstype == "bind" and not is_bind:

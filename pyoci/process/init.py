@@ -64,6 +64,7 @@ def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
     report: Callable[[str], None] = init.report
     try:
         confine("pyoci:[init]")
+        k.umask(0)  # what is made here gets exactly the mode that the plan says
         for step in STEPS:
             step(init)
         report = init.await_start()
@@ -79,6 +80,7 @@ class Init:
 
     root: Root
     mounter: Mounter
+    waiting: Waiting
 
     def __init__(self, plan: Plan, handed: Handed, channel: Channel) -> None:
         self.plan, self.handed, self.channel = plan, handed, channel
@@ -145,8 +147,8 @@ class Init:
 
     def make_root(self) -> None:
         rootfs = self.plan.rootfs
-        self.null = clone_null() if rootfs.masked else -1
         self.root = prepare_root(rootfs, self.handed.proc, self.handed.sources.get("", -1))
+        self.null = clone_null() if rootfs.masked else -1
         inherited = rootfs.propagation if self.handed.sources else 0
         self.mounter = Mounter(self.root, self.handed.sources, inherited, rootfs.mount_label)
 
@@ -214,6 +216,10 @@ class Init:
             except OSError as error:
                 raise failed(f"set sysctl {path.replace('/', '.')} = {value}", error) from None
 
+    def prepare_waiting(self) -> None:
+        """While we may still mount: what it takes to open the exec fifo when everything else is gone."""
+        self.waiting = Waiting(self.handed.fifo, self.handed.proc)
+
     def take_limits(self) -> None:
         """Root of a user namespace may not raise a limit, so there the launcher sets them from outside."""
         self.enter_cgroup_namespace()
@@ -230,9 +236,9 @@ class Init:
 
     def await_start(self) -> Callable[[str], None]:
         """Let go of the launcher, wait for `start`, run the startContainer hooks. Where to report from then on."""
-        for warning in self.program.warnings:
-            self.channel.send(messages.WARNING, warning.encode())
-        waiting = Waiting(self.handed.fifo, self.handed.proc)
+        for remark in self.program.remarks:
+            self.channel.send(messages.REMARK, remark.encode())
+        waiting = self.waiting
         kept = range(3, 3 + self.handed.preserve_fds)
         k.close_all_but(3, (self.channel.fd, self.handed.fifo, waiting.proc, self.root.fd, *kept))
         k.prctl(k.PR_SET_PDEATHSIG, 0)
@@ -271,6 +277,7 @@ STEPS: tuple[Callable[[Init], None], ...] = (
     Init.enter_root,
     Init.set_up_terminal,
     Init.close_root,
+    Init.prepare_waiting,
     Init.take_limits,
     Init.become_program,
 )

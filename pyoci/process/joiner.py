@@ -48,7 +48,7 @@ class Launched(Record):
 
     pid: int
     pidfd: int
-    warnings: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 def launch(join: Join, place: Callable[[int], None]) -> Launched:
@@ -66,26 +66,26 @@ def launch(join: Join, place: Callable[[int], None]) -> Launched:
     try:
         place(pid)
         ours.send(messages.PLACED)
-        warnings = _serve(join, ours, pid)
+        remarks = _serve(join, ours, pid)
     except BaseException:
         _end(pid, pidfd)
         raise
     ours.close()
-    return Launched(pid=pid, pidfd=pidfd, warnings=tuple(warnings))
+    return Launched(pid=pid, pidfd=pidfd, remarks=tuple(remarks))
 
 
 def _serve(join: Join, channel: Channel, pid: int) -> list[str]:
     """Answer until the channel closes, which is when the program has been executed, if all went well before."""
-    warnings: list[str] = []
+    remarks: list[str] = []
     ready = False
     while True:
         kind, payload = channel.receive()
         if kind == messages.CLOSED and ready:
-            return warnings
+            return remarks
         if kind == messages.READY:
             ready = True
-        elif kind == messages.WARNING:
-            warnings.append(payload.decode("utf-8", "replace"))
+        elif kind == messages.REMARK:
+            remarks.append(payload.decode("utf-8", "replace"))
         elif kind == messages.LIMITS:
             set_limits(pid, join.process)
             channel.send(messages.GO)
@@ -142,8 +142,8 @@ def _run(join: Join, channel: Channel, proc: int) -> NoReturn:
         else:
             program.set_limits()
         program.prepare(root, join.preserve_fds, proc)
-        for warning in program.warnings:
-            channel.send(messages.WARNING, warning.encode())
+        for remark in program.remarks:
+            channel.send(messages.REMARK, remark.encode())
         k.prctl(k.PR_SET_PDEATHSIG, 0)
         channel.send(messages.READY)
         program.execute()

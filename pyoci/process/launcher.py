@@ -36,6 +36,7 @@ class Launcher:
     def __init__(self, plan: Plan, paths: dict[str, str], state: dict[str, object], rootless: bool) -> None:
         self.plan, self.paths, self.state, self.rootless = plan, paths, state, rootless
         self.warnings: list[str] = []
+        self.remarks: list[str] = []
         self.limited = False
 
     def clone(self, fifo: str, seccomp: bytes, console: int, preserve_fds: int) -> None:
@@ -80,8 +81,8 @@ class Launcher:
             kind, payload = self.channel.receive()
             if kind == messages.READY:
                 break
-            if kind == messages.WARNING:
-                self.warnings.append(payload.decode("utf-8", "replace"))
+            if kind == messages.REMARK:
+                self.remarks.append(payload.decode("utf-8", "replace"))
             elif kind == messages.HOOKS:
                 self._limit()
                 self._run_hooks()
@@ -132,8 +133,11 @@ class Launcher:
         return text
 
     def _open_sources(self) -> dict[str, int]:
-        """Trees for an init that will not have the right to open them: the user of a user namespace is somebody else."""
-        if not self.plan.namespaces.has(k.CLONE_NEWUSER):
+        """Trees for an init that will not have the right to open them: root of a user namespace is somebody else.
+
+        Not if we are that somebody: an ordinary user can do no more here than init will be able to.
+        """
+        if self.rootless or not self.plan.namespaces.has(k.CLONE_NEWUSER):
             return {}
         sources = {"": _open_tree(self.plan.rootfs.path, recursive=True)}
         for mount in self.plan.mounts:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM = 1, 5
 _KEYRING_PERMISSIONS = 0x3F3B0000  # the default (all for the possessor, view and read for the user) and search for the user
 _FIRST_FD, _LAST_FD = 3, 0xFFFFFFFF
+_IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
 
 
 class Program:
@@ -38,7 +39,7 @@ class Program:
     def __init__(self, process: Process, filter_program: bytes, filter_flags: int) -> None:
         self.process = process
         self.filter = seccomp.Filter(filter_program, filter_flags) if filter_program else None
-        self.warnings: list[str] = []
+        self.remarks: list[str] = []
 
     def join_keyring(self, name: str) -> None:
         """A new session keyring. A kernel without keyrings, or a filter around us that forbids them, is no error."""
@@ -75,7 +76,7 @@ class Program:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
         elif self.filter:
             self.filter.load()
-        self._become_user()
+        self._become_user(root_fd)
         search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
         path = find_executable(process.args[0], search)
         self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
@@ -96,7 +97,7 @@ class Program:
         if self.process.cwd == "/":
             return
         try:
-            k.close(k.openat2(root_fd, self.process.cwd, k.O_PATH, resolve=k.RESOLVE_IN_ROOT))
+            k.close(k.openat2(root_fd, self.process.cwd, k.O_PATH, resolve=_IN_ROOT))
         except OSError as error:
             if error.errno != ENOENT:
                 return
@@ -105,19 +106,19 @@ class Program:
             except OSError as error:
                 raise failed(f"make the working directory {self.process.cwd}", error) from None
 
-    def _become_user(self) -> None:
+    def _become_user(self, root_fd: int) -> None:
         process = self.process
         capabilities.before_user_change(process.capabilities)
-        entered = _enter(process.cwd, tolerate=EACCES)
+        entered = _enter(root_fd, process.cwd, tolerate=EACCES)
         if process.umask is not None:
             k.umask(process.umask)
         set_user(process)
         if not entered:
-            _enter(process.cwd, tolerate=0)
+            _enter(root_fd, process.cwd, tolerate=0)
         _check_cwd()
         refused = capabilities.after_user_change(process.capabilities)
         if refused:
-            self.warnings.append(f"the kernel refuses as ambient capabilities: {', '.join(refused)}")
+            self.remarks.append(f"the kernel refuses as ambient capabilities: {', '.join(refused)}")
         k.prctl(k.PR_SET_DUMPABLE, 0)  # a change of ids may have set it
 
 
@@ -182,9 +183,14 @@ def _put(proc: int, path: str, text: str) -> None:
         k.close(fd)
 
 
-def _enter(directory: str, tolerate: int) -> bool:
+def _enter(root_fd: int, directory: str, tolerate: int) -> bool:
+    """Make a directory of the container's ours, without going through a descriptor (/proc/self/fd): those are not its."""
     try:
-        k.chdir(directory)
+        fd = k.openat2(root_fd, directory, k.O_PATH | k.O_DIRECTORY, resolve=_IN_ROOT)
+        try:
+            k.fchdir(fd)
+        finally:
+            k.close(fd)
     except OSError as error:
         if error.errno == tolerate:
             return False
@@ -213,7 +219,7 @@ def _make_directories(root_fd: int, path: str) -> None:
         except FileExistsError:
             pass
         made = f"{made}/{part}"
-        below = k.openat2(root_fd, made, k.O_PATH | k.O_DIRECTORY, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+        below = k.openat2(root_fd, made, k.O_PATH | k.O_DIRECTORY, resolve=_IN_ROOT)
         k.close(from_root)
         from_root = below
     k.close(from_root)

@@ -22,7 +22,7 @@ class Waiting:
     def __init__(self, fifo: int, host_proc: int) -> None:
         self.fifo = fifo
         try:
-            self.proc = new_filesystem("proc", "proc", [], k.MOUNT_ATTR_RDONLY)
+            self.proc = new_filesystem("proc", "proc", [("subset", "pid")], k.MOUNT_ATTR_RDONLY)
         except (OSError, PyociError):  # a user namespace that does not own its pid namespace may not have one
             self.proc = host_proc
 

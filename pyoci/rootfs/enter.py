@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT, EPERM
+from errno import EINVAL, ENOENT, ENOTDIR, EPERM
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
@@ -29,7 +29,7 @@ def prepare_root(rootfs: Rootfs, proc: int, opened: int) -> Root:
             return Root(k.open(rootfs.path, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC), rootfs.path, proc)
         if rootfs.propagation:
             k.mount(None, "/", None, rootfs.propagation)
-        else:
+        if rootfs.parent_mount:
             step = f"make {rootfs.parent_mount} private"
             k.mount(None, rootfs.parent_mount, None, k.MS_PRIVATE)
         step = f"bind the root {rootfs.path}"
@@ -37,7 +37,7 @@ def prepare_root(rootfs: Rootfs, proc: int, opened: int) -> Root:
         tree = opened if opened >= 0 else k.open_tree(k.AT_FDCWD, rootfs.path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
         if opened >= 0:
             k.mount_setattr(tree, 0, propagation=k.MS_SLAVE, recursive=True)
-        if not rootfs.propagation:
+        if rootfs.parent_mount:
             k.mount_setattr(tree, 0, propagation=k.MS_PRIVATE)
         k.move_mount(tree, place)
         k.close(place)
@@ -112,7 +112,7 @@ def _cover(root: Root, path: str, step: str, make: Callable[[int], int]) -> None
     try:
         target = root.open(path)
     except OSError as error:
-        if error.errno == ENOENT:
+        if error.errno in (ENOENT, ENOTDIR):
             return
         raise failed(f"{step} {path}", error) from None
     try:

@@ -12,6 +12,7 @@ from errno import ENOENT, EPERM
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed, reason
+from pyoci.rootfs.copyup import copy_tree
 from pyoci.rootfs.root import Root, is_directory
 
 TYPE_CHECKING = False
@@ -39,6 +40,10 @@ _DIRECTORY_ONLY = frozenset(("proc", "sysfs"))
 _PERMISSIONS = 0o7777
 
 
+class FilesystemRefused(PyociError):
+    """The kernel would not make a file system, and said why."""
+
+
 class Mounter:
     """Makes mounts in one root. `opened` holds sources that the launcher opened ahead, as detached trees by destination."""
 
@@ -58,6 +63,8 @@ class Mounter:
                 self._new(mount)
         except OSError as error:
             raise _explained(mount, error) from None
+        except FilesystemRefused as refused:
+            raise PyociError(f"mount {mount.type} to {mount.destination}: {refused.message}") from None
 
     def finish(self) -> None:
         """What has to wait until everything is mounted: read-only file systems in which mount points were still made."""
@@ -74,6 +81,9 @@ class Mounter:
         target = self.root.open_target(destination, directory, resolve)
         try:
             self._check_place(destination, self.root.where(target), tree, fstype)
+            if is_directory(target) != directory:
+                source, place = ("a directory", "none") if directory else ("not a directory", "one")
+                raise PyociError(f"mount to {destination}: the source is {source} and the destination is {place}: not a directory")
             k.move_mount(tree, target)
             self.root.where(tree)
         finally:
@@ -111,18 +121,14 @@ class Mounter:
         if mount.copy_up:
             from_image = self._try_open(mount.destination, k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC)
             if from_image >= 0:
-                self._copy_up(from_image, tree)
+                copy_tree(from_image, tree)
+                k.close(from_image)
         self.attach(tree, mount.destination, directory=True, fstype=mount.type)
         _set_propagation(tree, mount)
         if later:
             self._readonly_later.append((mount.destination, tree))
         else:
             k.close(tree)
-
-    def _copy_up(self, source: int, tree: int) -> None:
-        from pyoci.rootfs.copyup import copy_tree  # loaded by init before it entered, where a plan needs it
-
-        copy_tree(source, tree)
 
     def _mode_of(self, destination: str) -> list[tuple[str, str | None]]:
         """The permissions of the directory that a tmpfs will hide: it takes them over, /tmp stays 1777."""
@@ -163,7 +169,7 @@ def open_source(mount: Mount) -> int:
 def new_filesystem(
     fstype: str, source: str, parameters: list[tuple[str, str | None]], attributes: int
 ) -> int:
-    """A new file system as a detached mount. An error carries what the kernel says of it (fsopen(2), the message log)."""
+    """A new file system as a detached mount. Raises FilesystemRefused with the kernel's words (fsopen(2)), else OSError."""
     context = k.fsopen(fstype)
     try:
         if source:
@@ -174,7 +180,7 @@ def new_filesystem(
         return k.fsmount(context, attributes)
     except OSError as error:
         if said := _kernel_log(context):
-            raise PyociError(f"{said} ({reason(error)})") from None
+            raise FilesystemRefused(f"{said} ({reason(error)})") from None
         raise
     finally:
         k.close(context)

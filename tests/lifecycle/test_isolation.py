@@ -67,11 +67,14 @@ def test_the_waiting_inits_environment_is_not_its_callers(waiting: Container) ->
 
 
 def test_the_waiting_init_has_no_descriptor_of_a_host_directory(waiting: Container) -> None:
+    """Nothing but its root, and a procfs that shows the container's own pid namespace and no more than processes."""
     root = os.stat(f"/proc/{waiting.pid}/root")
     for name in os.listdir(f"/proc/{waiting.pid}/fd"):
-        info = os.stat(f"/proc/{waiting.pid}/fd/{name}")
-        if stat.S_ISDIR(info.st_mode):
-            assert info.st_dev == root.st_dev and info.st_ino == root.st_ino, name
+        path = f"/proc/{waiting.pid}/fd/{name}"
+        info = os.stat(path)
+        if stat.S_ISDIR(info.st_mode) and (info.st_dev, info.st_ino) != (root.st_dev, root.st_ino):
+            assert info.st_dev != os.stat("/proc").st_dev, name
+            assert set(os.listdir(path)) <= {"1", "self", "thread-self"}, name
 
 
 def test_the_waiting_init_is_confined_in_its_directory(waiting: Container) -> None:

@@ -42,7 +42,7 @@ def root_missing(config: Any, _: Any) -> Iterator[Finding]:
 
 def cwd_relative(cwd: Any, config: Any) -> Iterator[Finding]:
     if for_linux(config) and not cwd.startswith("/"):
-        yield "", f"the working directory {quote(cwd)} is not absolute", 'a path that starts with "/"'
+        yield "", f"the working directory {quote(cwd)} must be an absolute path", 'a path that starts with "/"'
 
 
 def user_ids_missing(user: Any, config: Any) -> Iterator[Finding]:
@@ -124,7 +124,7 @@ def uts_name(name: Any, config: Any) -> Iterator[Finding]:
     if not name or not for_linux(config):
         return
     if "uts" not in namespaces(config):
-        yield "", "a host or domain name needs a namespace of its own", '"uts" among linux.namespaces'
+        yield "", "a host or domain name needs a UTS namespace of its own", '"uts" among linux.namespaces'
     if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
         yield "", "a host or domain name that is too long", f"at most {MAX_NAME} bytes"
 
