@@ -55,7 +55,7 @@ def base_config(cgroups_path: str | None = None) -> Config:
             "env": [PATH, "TERM=xterm"],
             "cwd": "/",
             "capabilities": {
-                kind: list(DEFAULT_CAPABILITIES) for kind in ("bounding", "effective", "permitted", "ambient")
+                kind: list(DEFAULT_CAPABILITIES) for kind in ("bounding", "effective", "permitted")
             },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,

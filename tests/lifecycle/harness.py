@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -449,6 +450,28 @@ def remove_cgroup(cgroup: Path) -> None:
         return True
 
     eventually(f"removal of {cgroup}", removed)
+
+
+@contextlib.contextmanager
+def placed(wanted: dict[int, int]) -> Iterator[None]:
+    """Duplicate descriptors to the numbers that are the keys, for a child to inherit; afterwards all is as it was."""
+    saved: dict[int, int] = {}
+    for number in wanted:
+        with contextlib.suppress(OSError):
+            saved[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 100)
+    sources = {number: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 100) for number, source in wanted.items()}
+    try:
+        for number, source in sources.items():
+            os.dup2(source, number)
+        yield
+    finally:
+        for number, source in sources.items():
+            os.close(source)
+            if number in saved:
+                os.dup2(saved[number], number, inheritable=False)
+                os.close(saved[number])
+            else:
+                os.close(number)
 
 
 @contextlib.contextmanager

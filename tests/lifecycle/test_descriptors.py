@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Container, eventually
+from .harness import Container, eventually, placed
 
 differs = pytest.mark.differs
 
@@ -21,29 +21,13 @@ LIST = ["sh", "-c", "cd /proc/self/fd; for fd in *; do readlink $fd > /dev/null 
 
 @contextlib.contextmanager
 def open_at(*numbers: int) -> Iterator[None]:
-    """Directories of the host at the given descriptors, for whoever inherits them."""
-    saved = {number: _duplicate(number) for number in numbers}
+    """A directory of the host at each of the given descriptors, for whoever inherits them."""
+    directory = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for number in numbers:
-            directory = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
-            if directory != number:
-                os.dup2(directory, number)
-                os.close(directory)
-            os.set_inheritable(number, True)
-        yield
+        with placed({number: directory for number in numbers}):
+            yield
     finally:
-        for number, copy in saved.items():
-            os.close(number)
-            if copy is not None:
-                os.dup2(copy, number, inheritable=False)
-                os.close(copy)
-
-
-def _duplicate(number: int) -> int | None:
-    try:
-        return os.dup(number)
-    except OSError:
-        return None
+        os.close(directory)
 
 
 def descriptors(text: str) -> set[int]:
@@ -85,8 +69,7 @@ def test_preserved_descriptors_arrive(container: Container) -> None:
 
 def test_preserved_descriptors_arrive_through_create(container: Container) -> None:
     reader, writer = os.pipe()
-    with open_at(3):
-        os.dup2(writer, 3)
+    with placed({3: writer}):
         container.create("--preserve-fds=1", args=["sh", "-c", "echo through >&3"], pass_fds=(3,)).ok()
     os.close(writer)
     container.start().ok()
@@ -102,13 +85,10 @@ def test_a_preserved_descriptor_that_is_not_open(container: Container) -> None:
 
 @pytest.mark.parametrize("number", range(3, 16))
 def test_no_working_directory_is_reached_through_a_descriptor(container: Container, number: int) -> None:
-    """A descriptor of a host directory, left open while the program's directory is entered, would be a way out."""
+    """A descriptor that is still open when the program's directory is entered would lead to the host, or below a mask."""
     container.process["cwd"] = f"/proc/self/fd/{number}"
     result = container.run(args=["sh", "-c", "pwd; ls -a"])
-    assert result.status != 0 or set(result.out.split()[1:]) <= {".", ".."} | set(os.listdir(container.rootfs)), (
-        f"{result}"
-    )
-    assert "cgroup.procs" not in result.out
+    assert result.status != 0, f"{result}"
 
 
 def test_exec_enters_no_directory_through_a_descriptor(container: Container) -> None:
@@ -145,8 +125,7 @@ def test_output_nobody_reads_does_no_harm(container: Container) -> None:
 def test_listen_fds_arrive_with_their_variables(container: Container) -> None:
     """Socket activation: descriptors from 3 on, counted by LISTEN_FDS, meant for the process named by LISTEN_PID."""
     wrapper = ["sh", "-c", 'export LISTEN_PID=$$; exec "$0" "$@"']
-    with socket.socket(socket.AF_UNIX) as listener, open_at(3):
-        os.dup2(listener.fileno(), 3)
+    with socket.socket(socket.AF_UNIX) as listener, placed({3: listener.fileno()}):
         result = container.run(
             args=["sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; readlink /proc/self/fd/3"],
             pass_fds=(3,), wrapper=wrapper, env={"PATH": os.environ["PATH"], "LISTEN_FDS": "1"},

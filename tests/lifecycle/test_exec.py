@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from .configs import PATH
-from .harness import Container, eventually, exit_code, is_gone_or_zombie, namespace_of, process_state, status_field
+from .harness import (
+    Container,
+    eventually,
+    exit_code,
+    is_gone_or_zombie,
+    namespace_of,
+    placed,
+    process_state,
+    status_field,
+)
 
 differs = pytest.mark.differs
 
@@ -318,12 +327,8 @@ def test_exec_of_a_process_file_has_its_own_oom_score(running: Container) -> Non
 def test_exec_passes_descriptors_on(running: Container) -> None:
     source = running.bundle / "source"
     source.write_text("through a descriptor")
-    with source.open("rb") as file:
-        os.dup2(file.fileno(), 3)
-        try:
-            result = running.exec("sh", "-c", "cat <&3", options=("--preserve-fds", "1"), pass_fds=(3,))
-        finally:
-            os.close(3)
+    with source.open("rb") as file, placed({3: file.fileno()}):
+        result = running.exec("sh", "-c", "cat <&3", options=("--preserve-fds", "1"), pass_fds=(3,))
     assert result.ok().out == "through a descriptor"
 
 
