@@ -58,4 +58,6 @@ def read_config(path: str, shown: str) -> str:
     try:
         return b"".join(pieces).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PyociError(f"{shown} is not UTF-8 text: byte {error.start} is 0x{b''.join(pieces)[error.start]:02x}") from None
+        raise PyociError(
+            f"{shown} is not UTF-8 text: byte {error.start} is 0x{b''.join(pieces)[error.start]:02x}"
+        ) from None

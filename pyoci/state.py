@@ -61,7 +61,9 @@ def check_id(container_id: str) -> None:
         or len(container_id) > _ID_LENGTH
         or any(character not in _ID_CHARACTERS for character in container_id)
     ):
-        raise InvalidId(f"invalid container ID format: {container_id[:80]!r}: use letters, digits, and the characters _ + - .")
+        raise InvalidId(
+            f"invalid container ID format: {container_id[:80]!r}: use letters, digits, and the characters _ + - ."
+        )
 
 
 class StateDir:
@@ -95,7 +97,9 @@ class StateDir:
             except BlockingIOError:
                 if monotonic() > deadline:
                     k.close(fd)
-                    raise StateError(f"container {self.id} is busy: another command has held its lock for 10 s") from None
+                    raise StateError(
+                        f"container {self.id} is busy: another command has held its lock for 10 s"
+                    ) from None
                 sleep(0.005)
         if k.fstat(fd).st_nlink == 0:  # deleted while we waited
             k.close(fd)

@@ -100,13 +100,13 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     isatty,
     kill,
     link,
-    major,
-    makedev,
-    minor,
     listdir,
     lseek,
     lstat,
+    major,
+    makedev,
     memfd_create,
+    minor,
     mkdir,
     mkfifo,
     mknod,
@@ -649,5 +649,7 @@ def receive_fd(connection: int, limit: int = 4096) -> tuple[bytes, int]:
         payload, control, _, _ = endpoint.recvmsg(limit, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
     finally:
         endpoint.detach()
-    fds = [Struct("=i").unpack(data[:4])[0] for level, kind, data in control if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)]
+    fds = [
+        Struct("=i").unpack(data[:4])[0] for level, kind, data in control if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)
+    ]
     return payload, fds[0] if fds else -1

@@ -173,7 +173,9 @@ def keep_inherited(preserve_fds: int, log: int) -> int:
         try:
             k.fstat(fd)
         except OSError as error:
-            raise failed(f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error) from None
+            raise failed(
+                f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error
+            ) from None
     k.close_all_but(_FIRST_FD + count, (log,))
     return count
 

@@ -142,4 +142,6 @@ def _await_end(pidfd: int, state: RuntimeState) -> None:
     deadline = monotonic() + _PATIENCE
     while not waiting.poll(max(0.0, deadline - monotonic()) * 1000):
         if monotonic() >= deadline:
-            raise PyociError(f"container {state.id}: init (pid {state.init_process_pid}) is still there 10 s after SIGKILL")
+            raise PyociError(
+                f"container {state.id}: init (pid {state.init_process_pid}) is still there 10 s after SIGKILL"
+            )

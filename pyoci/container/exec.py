@@ -147,4 +147,3 @@ def _paths(paths: dict[str, str], chosen: tuple[str, ...]) -> dict[str, str]:
         controllers, colon, path = choice.rpartition(":")
         paths = below(paths, path, controllers.split(",") if colon else ())
     return paths
-

@@ -38,8 +38,7 @@ def start(settings: Settings, container_id: str) -> None:
 
 
 def finish_start(container: Container, starter: Starter) -> None:
-    """See the program executed and run the poststart hooks. A hook that fails stops the container; `delete` is the caller's.
-    """
+    """See the program executed and run the poststart hooks. A hook that fails stops the container; `delete` is the caller's."""
     try:
         starter.await_program()
         _run_poststart(container)

@@ -106,7 +106,9 @@ def _plan_rootfs(
     wanted = PROPAGATIONS.get(linux.get("rootfsPropagation") or "", 0)
     kind = wanted & ~k.MS_REC
     if not request.pivot and kind == k.MS_PRIVATE:
-        raise SpecError("--no-pivot and rootfsPropagation private exclude each other: without pivot_root the host's mounts stay")
+        raise SpecError(
+            "--no-pivot and rootfsPropagation private exclude each other: without pivot_root the host's mounts stay"
+        )
     if kind in (k.MS_SHARED, k.MS_UNBINDABLE):
         # Either would keep pivot_root from working, so they come last; until then the host's propagation is left alone
         # where mounts are to be shared with it.

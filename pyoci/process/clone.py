@@ -123,5 +123,3 @@ def _write_offsets(offsets: tuple[tuple[str, int, int], ...]) -> None:
     fd = k.open("/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC)
     k.write(fd, "".join(f"{clock} {seconds} {nanoseconds}\n" for clock, seconds, nanoseconds in offsets).encode())
     k.close(fd)
-
-

@@ -178,7 +178,9 @@ class Init:
         self.await_placed()
         self.ask(messages.HOOKS)
         if hooks.createContainer:
-            run_hooks("createContainer", list(hooks.createContainer), self.state_json("creating"), directory=self.plan.bundle)
+            run_hooks(
+                "createContainer", list(hooks.createContainer), self.state_json("creating"), directory=self.plan.bundle
+            )
 
     def enter_root(self) -> None:
         enter_root(self.plan.rootfs, self.root)
@@ -210,7 +212,9 @@ class Init:
         """Through the host's procfs: the one in the container may be covered, or be none (CVE-2025-52881)."""
         for path, value in self.plan.sysctl:
             try:
-                fd = k.openat2(self.handed.proc, f"sys/{path}", k.O_WRONLY, resolve=k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS)
+                fd = k.openat2(
+                    self.handed.proc, f"sys/{path}", k.O_WRONLY, resolve=k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS
+                )
                 k.write(fd, value.encode())
                 k.close(fd)
             except OSError as error:

@@ -90,7 +90,9 @@ def _serve(join: Join, channel: Channel, pid: int) -> list[str]:
             set_limits(pid, join.process)
             channel.send(messages.GO)
         else:
-            raise StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
+            raise StageFailed(
+                payload.decode("utf-8", "replace") or "the process was killed before it got to its program"
+            )
 
 
 def _clone(join: Join) -> tuple[int, int]:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last stretch, which init and joiner share: from root with all rights to the program with its own. Runs inside.
 
-    labels, no_new_privs            while we may
-    seccomp, unless no_new_privs    needs CAP_SYS_ADMIN, which goes next
-    bounding set, groups, ids, the working directory, the other capability sets
-    the program is looked for       as the user that will run it, so that `create` can say that it is not there
-    --- start ---
-    seccomp with no_new_privs       last of all: nothing but execve(2) comes after it
+labels, no_new_privs            while we may
+seccomp, unless no_new_privs    needs CAP_SYS_ADMIN, which goes next
+bounding set, groups, ids, the working directory, the other capability sets
+the program is looked for       as the user that will run it, so that `create` can say that it is not there
+--- start ---
+seccomp with no_new_privs       last of all: nothing but execve(2) comes after it
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pyoci.plan.model import Process
 
 _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM = 1, 5
-_KEYRING_PERMISSIONS = 0x3F3B0000  # the default (all for the possessor, view and read for the user) and search for the user
+_KEYRING_PERMISSIONS = (
+    0x3F3B0000  # the default (all for the possessor, view and read for the user) and search for the user
+)
 _FIRST_FD, _LAST_FD = 3, 0xFFFFFFFF
 _IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
 
@@ -90,7 +92,7 @@ class Program:
         try:
             self.image.execute()
         except OSError as error:
-            raise failed(f'exec {self.process.args[0]}', error) from None
+            raise failed(f"exec {self.process.args[0]}", error) from None
 
     def _make_cwd(self, root_fd: int) -> None:
         """The working directory, made if it is missing; it is entered later, as the user."""
@@ -205,7 +207,9 @@ def _check_cwd() -> None:
     except OSError:
         path = ""
     if not path.startswith("/"):
-        raise PyociError("current working directory is outside of container mount namespace root -- possible container breakout detected")
+        raise PyociError(
+            "current working directory is outside of container mount namespace root -- possible container breakout detected"
+        )
 
 
 def _make_directories(root_fd: int, path: str) -> None:

@@ -71,7 +71,10 @@ def _make_node(parent: int, name: str, device: Device) -> bool:
 
 def _check_node(parent: int, name: str, device: Device) -> None:
     status = k.stat(name, dir_fd=parent, follow_symlinks=False)
-    if (status.st_mode & _FORMAT, status.st_rdev if device.type != "p" else 0) != (_TYPES[device.type], _number(device)):
+    if (status.st_mode & _FORMAT, status.st_rdev if device.type != "p" else 0) != (
+        _TYPES[device.type],
+        _number(device),
+    ):
         raise PyociError(f"device {device.path}: the image has something else there already")
 
 

@@ -83,7 +83,9 @@ class Mounter:
             self._check_place(destination, self.root.where(target), tree, fstype)
             if is_directory(target) != directory:
                 source, place = ("a directory", "none") if directory else ("not a directory", "one")
-                raise PyociError(f"mount to {destination}: the source is {source} and the destination is {place}: not a directory")
+                raise PyociError(
+                    f"mount to {destination}: the source is {source} and the destination is {place}: not a directory"
+                )
             k.move_mount(tree, target)
             self.root.where(tree)
         finally:
@@ -166,9 +168,7 @@ def open_source(mount: Mount) -> int:
     return k.open_tree(k.AT_FDCWD, mount.source, flags)
 
 
-def new_filesystem(
-    fstype: str, source: str, parameters: list[tuple[str, str | None]], attributes: int
-) -> int:
+def new_filesystem(fstype: str, source: str, parameters: list[tuple[str, str | None]], attributes: int) -> int:
     """A new file system as a detached mount. Raises FilesystemRefused with the kernel's words (fsopen(2)), else OSError."""
     context = k.fsopen(fstype)
     try:
@@ -223,5 +223,3 @@ def _is_missing(path: str) -> bool:
     except OSError:
         return True
     return False
-
-

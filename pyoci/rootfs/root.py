@@ -80,7 +80,9 @@ class Root:
             return k.open(name, _PATH | k.O_NOFOLLOW | k.O_DIRECTORY, dir_fd=parent)
         except OSError as error:
             if error.errno in (ENOTDIR, ELOOP):
-                raise PyociError(f"{name}: in the way of a directory there is a link that leads nowhere, or a file") from None
+                raise PyociError(
+                    f"{name}: in the way of a directory there is a link that leads nowhere, or a file"
+                ) from None
             raise
 
     @staticmethod
