@@ -100,7 +100,7 @@ def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) ->
     """The stage's part. True in the child that it makes."""
     try:
         prepare()
-        pid, pidfd = k.clone3(flags | k.CLONE_PARENT, exit_signal=0)
+        pid, _ = k.clone3(flags | k.CLONE_PARENT, exit_signal=0)
         if pid == 0:
             return True
         channel.send(STAGED, b"%d" % pid)

@@ -51,7 +51,7 @@ class Launched(Record):
     remarks: tuple[str, ...]
 
 
-def launch(join: Join, place: Callable[[int], None]) -> Launched:
+def launch(join: Join, place: Callable[[int], object]) -> Launched:
     """Run a program in a container; `place` puts a pid into the cgroup. Raises PyociError if it cannot be executed."""
     proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
     ours, theirs = pair()

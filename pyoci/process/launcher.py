@@ -13,7 +13,7 @@ from pyoci.hooks import run_hooks
 from pyoci.plan.namespaces import host_id
 from pyoci.process import channel as messages
 from pyoci.process import init as init_process
-from pyoci.process.channel import Channel, pair
+from pyoci.process.channel import pair
 from pyoci.process.clone import clone_init, needs_stage, open_joins
 from pyoci.process.idmap import write_maps
 from pyoci.process.init import Handed
