@@ -64,7 +64,7 @@ def delete(settings: Settings, container_id: str, force: bool = False) -> None:
 def _salvage(directory: StateDir) -> None:
     """Remove a container whose record is damaged: where its cgroups are is worked out anew, from its config."""
     from pyoci.cgroups import layout  # for this alone
-    from pyoci.cgroups.plan import plan as plan_cgroup
+    from pyoci.cgroups.plan import plan as plan_cgroup  # and this
 
     try:
         paths = plan_cgroup(directory.config(), directory.id, layout.read(), systemd=False, rootless=False).paths

@@ -27,7 +27,12 @@ _MOUNT_ATTRIBUTES = (
     (k.MOUNT_ATTR_NODIRATIME, "nodiratime"),
     (k.MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow"),
 )
-_PROPAGATIONS = ((k.MS_PRIVATE, "private"), (k.MS_SLAVE, "slave"), (k.MS_SHARED, "shared"), (k.MS_UNBINDABLE, "unbindable"))
+_PROPAGATIONS = (
+    (k.MS_PRIVATE, "private"),
+    (k.MS_SLAVE, "slave"),
+    (k.MS_SHARED, "shared"),
+    (k.MS_UNBINDABLE, "unbindable"),
+)
 _ENTERED = {
     "pivot": "pivot_root into it, let go of the host's mounts",
     "move": "move it over /, chroot into it (--no-pivot: the host's mounts stay behind it)",
@@ -216,7 +221,7 @@ def _start(plan: Plan) -> Iterator[str]:
 
 
 def _quoted(argument: str) -> str:
-    from shlex import quote
+    from shlex import quote  # for people only
 
     return quote(argument)
 
