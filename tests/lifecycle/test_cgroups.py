@@ -74,13 +74,15 @@ def test_a_cgroup_with_processes_of_others_is_refused(container: Container) -> N
     stranger = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
     try:
         (group / "cgroup.procs").write_text(str(stranger))
-        container.create().refused("cgroup")
+        result = container.create()
         assert os.waitpid(stranger, os.WNOHANG) == (0, 0), "the stranger was killed"
+        assert group.exists()
     finally:
         os.kill(stranger, signal.SIGKILL)
         os.waitpid(stranger, 0)
-        if group.exists():
+        if container.pid == 0:
             eventually("removal of the cgroup", lambda: remove(group))
+    result.refused("cgroup")
 
 
 def remove(group: Path) -> bool:
