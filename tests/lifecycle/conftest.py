@@ -167,7 +167,10 @@ def containers(
     complaints: list[str] = []
     # Last made, first deleted: those that joined a pid namespace must be reaped before its init can end.
     for container in reversed(made):
-        complaints += container.clean_up()
+        try:
+            complaints += container.clean_up()
+        except AssertionError as error:
+            complaints.append(f"{container.id}: {error}")
     shutil.rmtree(scratch, ignore_errors=True)
     # Where the test itself is known to fail, what it leaves behind is part of that failure.
     if complaints and not any(request.node.iter_markers("xfail")):

@@ -207,6 +207,13 @@ def no_mark(container: Container) -> None:
     assert not (container.rootfs / MARK[1:]).exists(), "something of the image ran as the runtime"
 
 
+def test_the_trap_works(trapped: Container) -> None:
+    """An interpreter that enters the image and only then imports: it must leave the mark, or these tests prove nothing."""
+    script = f"import os; os.chroot({str(trapped.rootfs)!r}); os.chdir('/'); import colorsys"
+    subprocess.run([sys.executable, "-I", "-S", "-c", script], stderr=subprocess.DEVNULL, check=False)
+    assert (trapped.rootfs / MARK[1:]).exists()
+
+
 def test_nothing_is_loaded_from_the_image(trapped: Container) -> None:
     """The program itself is static and loads nothing; whatever leaves the mark is the runtime."""
     trapped.launch()
