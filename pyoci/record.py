@@ -28,18 +28,20 @@ class Record:
     """Base of all value objects. Raises TypeError for a missing or an unknown field, as a dataclass would."""
 
     _fields: tuple[str, ...] = ()
+    _names: frozenset[str] = frozenset()
     _defaults: dict[str, object] = {}  # noqa: RUF012  a ClassVar would have to be imported
 
     def __init_subclass__(cls) -> None:
         own = [name for name in cls.__annotations__ if not name.startswith("_")]
         cls._fields = cls._fields + tuple(name for name in own if name not in cls._fields)
+        cls._names = frozenset(cls._fields)
         cls._defaults = {**cls._defaults, **{name: cls.__dict__[name] for name in own if name in cls.__dict__}}
 
     def __init__(self, **values: Any) -> None:
         held = self.__dict__
         held.update(self._defaults)
         held.update(values)
-        if len(held) != len(self._fields):
+        if held.keys() != self._names:
             missing = [name for name in self._fields if name not in held]
             unknown = [name for name in values if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing fields {missing}, unknown fields {unknown}")

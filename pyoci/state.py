@@ -144,9 +144,11 @@ class StateDir:
             fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
             try:
                 pieces, size = [], 0
-                while (piece := k.read(fd, 1 << 18)) and size < _MAX_STATE:
+                while piece := k.read(fd, 1 << 18):
                     pieces.append(piece)
                     size += len(piece)
+                    if size > _MAX_STATE:
+                        raise StateError(f"{path} is larger than {_MAX_STATE >> 20} MiB")
             finally:
                 k.close(fd)
         except OSError as error:
@@ -158,9 +160,13 @@ class StateDir:
     def config(self) -> dict[str, Any]:
         """The container's config, as it was at create. Raises StateError."""
         try:
-            config: dict[str, Any] = jsontext.loads(self.read(CONFIG).decode("utf-8", "surrogateescape"))
-        except (ValueError, FileNotFoundError) as error:
-            raise StateError(f"{self.path}/{CONFIG} cannot be read: {error}") from None
+            config: dict[str, Any] = jsontext.loads(self.read(CONFIG).decode())
+            if not isinstance(config, dict):
+                raise ValueError("it holds no object")
+        except FileNotFoundError as error:
+            raise StateError(f"read {self.path}/{CONFIG}: {reason(error)}") from None
+        except ValueError as error:
+            raise StateError(f"{self.path}/{CONFIG} is damaged ({error})") from None
         return config
 
     def has_fifo(self) -> bool:
@@ -191,7 +197,7 @@ class StateDir:
         try:
             for name in sorted(k.listdir(self.path), key=lambda name: name == STATE):
                 _unlink(f"{self.path}/{name}")
-            k.rmdir(self.path)
+            _unlink(self.path)
         except OSError as error:
             if error.errno != ENOENT:
                 raise failed(f"remove the state directory {self.path}", error) from None
@@ -254,31 +260,43 @@ def container_ids(root: str) -> list[str]:
     return sorted(name for name in k.listdir(root) if not name.startswith("."))
 
 
+_KINDS = {"str": str, "int": int, "bool": bool, "dict[str, str]": dict}
+
+
 def _check_types(state: RuntimeState) -> None:
-    for name, kind in (("id", str), ("bundle", str), ("rootfs", str), ("created", str), ("init_process_pid", int),
-                       ("init_process_start", int), ("cgroup_paths", dict), ("annotations", dict)):  # fmt: skip
-        if not isinstance(getattr(state, name), kind):
+    for name in RuntimeState._fields:
+        value, kind = getattr(state, name), _KINDS[RuntimeState.__annotations__[name]]
+        if type(value) is not kind:
             raise TypeError(f"{name} is no {kind.__name__}")
-    if not all(isinstance(path, str) and path.startswith("/") for path in state.cgroup_paths.values()):
+    for name in ("annotations", "cgroup_paths"):
+        if not all(isinstance(item, str) for item in getattr(state, name).values()):
+            raise TypeError(f"{name} holds what is no str")
+    if not all(path.startswith("/") for path in state.cgroup_paths.values()):
         raise TypeError("cgroup_paths holds what is no absolute path")
 
 
 def _make_directories(path: str, mode: int) -> None:
     try:
         k.mkdir(path, mode)
-    except OSError as error:
-        if error.errno == EEXIST:
-            return
-        if error.errno != ENOENT:
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        if "/" not in path:
             raise
         _make_directories(path.rpartition("/")[0], 0o711)
-        k.mkdir(path, mode)
+        _make_directories(path, mode)  # another create may have made it meanwhile
 
 
 def _unlink(path: str) -> None:
+    """Remove a file or a whole directory. That something is gone already is fine: another command may be at it, too."""
     try:
         k.unlink(path)
     except IsADirectoryError:
-        for name in k.listdir(path):
-            _unlink(f"{path}/{name}")
-        k.rmdir(path)
+        try:
+            for name in k.listdir(path):
+                _unlink(f"{path}/{name}")
+            k.rmdir(path)
+        except FileNotFoundError:
+            pass
+    except FileNotFoundError:
+        pass

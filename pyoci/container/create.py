@@ -72,6 +72,7 @@ class Creation:
         self.settings, self.options, self.inherited, self.foreground = settings, options, inherited, foreground
         self.directory = StateDir(settings.root, container_id)
         self.console = -1
+        self.cgroups: dict[str, str] = {}  # what is ours to take back
 
     def create(self) -> None:
         """Decide, then do. What fails half-way is undone, and the failure raised."""
@@ -82,7 +83,7 @@ class Creation:
         program = _compile(plan)
         self.directory.make(self.settings.root)
         self.state = self._record(bundle, host, plan)
-        self.launcher = Launcher(plan, dict(plan.cgroup.paths), hook_state(self.state), host.rootless)
+        self.launcher = Launcher(plan, {}, hook_state(self.state), host.rootless)
         try:
             self._make(bundle, plan, program, console)
         except BaseException as error:
@@ -97,7 +98,7 @@ class Creation:
             directory.write(FILTER, program)
         fifo = f"{directory.path}/{FIFO}"
         exec_fifo.make(fifo, *fifo_owner(plan))
-        launcher.paths = create_cgroups(plan.cgroup)
+        self.cgroups = launcher.paths = create_cgroups(plan.cgroup)
         launcher.clone(fifo, program, console, self.inherited)
         self._save(launcher.paths)
         launcher.serve()
@@ -154,7 +155,8 @@ class Creation:
         log = self.settings.log
         try:
             self.launcher.kill()
-            self.state = self.state.replace(cgroup_paths={**self.state.cgroup_paths, **self.launcher.paths})
+            # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
+            self.state = self.state.replace(cgroup_paths={**self.cgroups, **self.launcher.paths})
             end(self.state)
             ran_hooks = isinstance(error, HookFailed) or self.launcher.limited
             destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
@@ -209,14 +211,18 @@ def send_pidfd(path: str, pidfd: int, kind: bytes) -> None:
 def write_pid_file(path: str, pid: int) -> None:
     """Write a pid as digits alone, whole or not at all: callers wait for the file. Raises PyociError."""
     folder, _, name = path.rpartition("/")
-    temporary = f"{folder}/.{name}"
+    temporary = f"{folder}/.{name}.{k.getpid()}"
     try:
         fd = k.open(temporary, k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_CLOEXEC, 0o666)
         try:
-            k.write(fd, b"%d" % pid)
-        finally:
-            k.close(fd)
-        k.rename(temporary, path)
+            try:
+                states.write_all(fd, b"%d" % pid)
+            finally:
+                k.close(fd)
+            k.rename(temporary, path)
+        except OSError:
+            k.unlink(temporary)
+            raise
     except OSError as error:
         raise failed(f"write the pid file {path}", error) from None
 

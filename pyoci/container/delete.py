@@ -37,9 +37,20 @@ def delete(settings: Settings, container_id: str, force: bool = False) -> None:
     """
     directory = StateDir(settings.root, container_id)
     try:
-        container = Container(settings, container_id)
         lock = directory.lock()
-        container.state = directory.load()  # it may have been started, or deleted, while we waited
+    except ContainerNotFound:
+        if force:
+            return
+        raise
+    try:
+        _delete(settings, directory, force)
+    finally:
+        k.close(lock)
+
+
+def _delete(settings: Settings, directory: StateDir, force: bool) -> None:
+    try:
+        container = Container(settings, directory.id)
     except ContainerNotFound:
         directory.remove()  # of a create that died before it wrote its record
         if force:
@@ -52,13 +63,10 @@ def delete(settings: Settings, container_id: str, force: bool = False) -> None:
         return
     status = container.status()
     if status not in (STOPPED, CREATED) and not force:
-        raise InvalidOperation(f"cannot delete container {container_id} that is not stopped: {status}")
+        raise InvalidOperation(f"cannot delete container {directory.id} that is not stopped: {status}")
     config = _config(directory, settings.log)
-    try:
-        end(container.state)
-        destroy(directory, container.state, config, settings.log)
-    finally:
-        k.close(lock)
+    end(container.state)
+    destroy(directory, container.state, config, settings.log)
 
 
 def _salvage(directory: StateDir) -> None:

@@ -9,8 +9,9 @@ set, a short-lived stage joins and clones, and its child becomes ours (CLONE_PAR
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError, StageFailed, failed, reason
+from pyoci.errors import StageFailed, failed, reason
 from pyoci.process.channel import FAILED, STAGED, Channel, pair
+from pyoci.process.confine import text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
 
 
 def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) -> bool:
-    """The stage's part. True in the child that it makes."""
+    """The stage's part. True in the child that it makes. Nothing is raised: what follows is the launcher's to do."""
     try:
         prepare()
         pid, _ = k.clone3(flags | k.CLONE_PARENT, exit_signal=0)
@@ -106,8 +107,8 @@ def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) ->
         channel.send(STAGED, b"%d" % pid)
     except OSError as error:
         channel.send(FAILED, f"{_MAKING}: {reason(error)}".encode())
-    except PyociError as error:
-        channel.send(FAILED, error.message.encode("utf-8", "replace"))
+    except BaseException as error:
+        channel.send(FAILED, text_of(error).encode("utf-8", "backslashreplace"))
     return False
 
 

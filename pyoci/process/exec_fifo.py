@@ -41,7 +41,7 @@ class Starter:
 
     def release(self) -> None:
         """Wait until init has noticed, and take the fifo away. Raises PyociError if init is gone."""
-        if self._read() != OPENED:
+        if self._read(len(OPENED)) != OPENED:  # no more: what init says next may be there already
             raise PyociError("container init is gone: it ended before it could be started")
         try:
             k.unlink(self.path)
@@ -51,7 +51,7 @@ class Starter:
     def await_program(self) -> None:
         """Wait until the program is executed. Raises StageFailed or HookFailed with init's reason if it is not."""
         said = b""
-        while piece := self._read():
+        while piece := self._read(4096):
             said += piece
         k.close(self.fd)
         text = said[1:].decode("utf-8", "replace")
@@ -60,7 +60,7 @@ class Starter:
         if said:
             raise StageFailed(text)
 
-    def _read(self) -> bytes:
+    def _read(self, limit: int) -> bytes:
         """The next bytes from init; none when it has closed the fifo or is gone."""
         ready = k.poll()
         ready.register(self.fd, k.POLLIN)
@@ -68,7 +68,7 @@ class Starter:
         while True:
             ended = any(fd == self.pidfd for fd, _ in ready.poll())
             try:
-                return k.read(self.fd, 4096)
+                return k.read(self.fd, limit)
             except OSError as error:
                 if error.errno != EAGAIN:
                     raise

@@ -118,7 +118,10 @@ def _cover(root: Root, path: str, step: str, make: Callable[[int], int]) -> None
     try:
         root.where(target)
         tree = make(target)
-        k.move_mount(tree, target)
+        try:
+            k.move_mount(tree, target)
+        finally:
+            k.close(tree)
     except OSError as error:
         raise failed(f"{step} {path}", error) from None
     finally:
@@ -146,7 +149,7 @@ class _Masks:
         if kind in self.attached:
             return k.open_tree(self.attached[kind], b"", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH)
         self.attached[kind] = _empty_filesystem(self.label) if kind else self.null
-        return self.attached[kind]
+        return k.dup(self.attached[kind])
 
     def close(self) -> None:
         for fd in {self.null, *self.attached.values()} - {-1}:
