@@ -52,6 +52,8 @@ from _socket import (
 from _struct import Struct, pack_into, unpack_from
 from fcntl import fcntl, ioctl  # noqa: F401
 from posix import (  # noqa: F401  re-exported: everyone else takes them from here
+    EFD_CLOEXEC,
+    EFD_NONBLOCK,
     O_APPEND,
     O_CLOEXEC,
     O_CREAT,
@@ -81,6 +83,8 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     dup,
     dup2,
     environ,
+    eventfd,
+    eventfd_read,
     execve,
     fchdir,
     fchmod,
@@ -128,6 +132,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     setresuid,
     setsid,
     setuid,
+    setxattr,
     stat,
     statvfs,
     strerror,
@@ -141,7 +146,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     waitstatus_to_exitcode,
     write,
 )
-from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll  # noqa: F401
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, poll  # noqa: F401
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,7 +230,7 @@ def encode(path: str | bytes) -> bytes:
 _NR_PIDFD_SEND_SIGNAL = 424
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_FSOPEN, _NR_FSCONFIG, _NR_FSMOUNT = 428, 429, 430, 431, 432
 _NR_CLONE3, _NR_CLOSE_RANGE, _NR_OPENAT2, _NR_PIDFD_GETFD, _NR_FACCESSAT2 = 435, 436, 437, 438, 439
-_NR_MOUNT_SETATTR = 442
+_NR_FSPICK, _NR_MOUNT_SETATTR = 433, 442
 
 _OLD_CALLS = ("seccomp", "bpf", "keyctl", "ioprio_set", "sched_setattr", "set_mempolicy", "getcwd")
 _OLD_NUMBERS = {
@@ -280,7 +285,8 @@ OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC = 1, 1
-FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+FSPICK_CLOEXEC, FSPICK_EMPTY_PATH = 1, 8
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE = 0, 1, 6, 7
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 8, 16
@@ -338,6 +344,11 @@ def mount_setattr(
 def fsopen(fstype: str) -> int:
     """fsopen(2): a file system yet to be configured."""
     return _check(_syscall_sl(_NR_FSOPEN, encode(fstype), FSOPEN_CLOEXEC), fstype)
+
+
+def fspick(fd: int) -> int:
+    """fspick(2): the file system of the mount that a descriptor is the root of, yet to be reconfigured."""
+    return _check(_syscall_lsl(_NR_FSPICK, fd, b"", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH))
 
 
 def fsconfig(fs_fd: int, command: int, key: str | None = None, value: str | None = None) -> None:

@@ -68,8 +68,7 @@ def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[
     What is absent stays as it is; only values that the kernel takes together, or that are converted together, are filled
     in. Devices are not updated. Raises CgroupError.
     """
-    if "devices" in changes:
-        changes = {key: value for key, value in changes.items() if key != "devices"}
+    changes = _meant(changes)
     for section, keys in (("cpu", ("quota", "period")), ("memory", ("limit", "swap"))):
         new, old = changes.get(section) or {}, saved.get(section) or {}
         # Lifting the limit of memory lifts that of swap as well, so the old one is no part of it.
@@ -83,10 +82,50 @@ def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[
 def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The linux.resources in force after an update, to be saved."""
     merged = dict(saved)
-    for section, new in changes.items():
-        old = merged.get(section)
-        merged[section] = {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new
+    for section, new in _meant(changes).items():
+        if section == "memory" and new.get("limit") == -1 and not new.get("swap"):
+            new = {**new, "swap": -1}
+        merged[section] = _merged(merged.get(section), new)
     return merged
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """An object property by property, a list by what its entries are about; anything else as it is now."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+    if isinstance(old, list) and isinstance(new, list):
+        entries = {_subject(entry): entry for entry in old}
+        for entry in new:
+            entries[_subject(entry)] = {**entries.get(_subject(entry), {}), **entry}
+        return list(entries.values())
+    return new
+
+
+def _subject(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """What an entry of a list limits: a block device, a page size, or a network interface."""
+    return tuple(entry.get(key) for key in ("major", "minor", "pageSize", "name"))
+
+
+_ZERO_IS_UNSET = {
+    "memory": ("limit", "reservation", "kernel", "kernelTCP"),
+    "cpu": ("shares", "quota", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems"),
+    "blockIO": ("weight", "leafWeight"),
+    "network": ("classID",),
+}
+
+
+def _meant(changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes that are some: docker gives zeros for all that stays as it is, and device rules do stay as they are.
+
+    A swap of 0 is kept: with it memory is limited without a look at swap, and without it together with the old swap.
+    """
+    return {
+        section: {key: value for key, value in values.items() if value or key not in _ZERO_IS_UNSET[section]}
+        if section in _ZERO_IS_UNSET
+        else values
+        for section, values in changes.items()
+        if section != "devices"
+    }
 
 
 def ignored(resources: dict[str, Any], available: Container[str]) -> tuple[str, ...]:

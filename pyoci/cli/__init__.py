@@ -40,6 +40,8 @@ COMMANDS = {
     "ps": "pyoci.cli.ps",
     "pause": "pyoci.cli.pause",
     "resume": "pyoci.cli.resume",
+    "update": "pyoci.cli.update",
+    "events": "pyoci.cli.events",
     "spec": "pyoci.cli.spec",
     "features": "pyoci.cli.features",
     "validate": "pyoci.cli.validate",

@@ -318,6 +318,15 @@ SAVED = {"memory": {"limit": GIB, "swap": 2 * GIB}, "cpu": {"quota": 50000, "per
         ({"memory": {"limit": -1}}, ["memory.swap.max = max", "memory.max = max"]),
         ({"memory": {"reservation": 5}}, ["memory.low = 5"]),
         ({"pids": {"limit": 7}, "devices": [{"allow": True}]}, ["pids.max = 7"]),
+        ({"pids": {"limit": 0}}, ["pids.max = 1"]),
+        ({"memory": {"limit": 3 * GIB, "swap": 0}}, [f"memory.max = {3 * GIB}"]),
+        ({"memory": {"limit": -1, "swap": 0}}, ["memory.swap.max = max", "memory.max = max"]),
+        ({"memory": {"limit": 0, "swap": 3 * GIB}}, [f"memory.swap.max = {2 * GIB}", f"memory.max = {GIB}"]),
+        ({"cpu": {"quota": 10000, "period": 0}}, ["cpu.max = 10000 20000"]),
+        ({"cpu": {"quota": -1}}, ["cpu.max = max 20000"]),
+        ({"cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}, "blockIO": {"weight": 0}}, []),
+        ({"cpu": {"burst": 0, "idle": 0}}, ["cpu.idle = 0", "cpu.max.burst = 0"]),
+        ({"unified": {"io.latency": "8:0 target=9"}}, ["io.latency = 8:0 target=9"]),
         ({}, []),
     ],
 )
@@ -333,3 +342,47 @@ def test_merge() -> None:
         "pids": {"limit": 5},
     }
     assert SAVED["cpu"]["quota"] == 50000
+
+
+def test_merge_leaves_out_what_changes_nothing() -> None:
+    zeros = {"memory": {"limit": 0, "reservation": 0}, "cpu": {"quota": 0, "cpus": ""}, "devices": [{"allow": True}]}
+    assert limits.merge(SAVED, zeros) == SAVED
+    assert limits.merge({}, {"cpu": {"burst": 0}}) == {"cpu": {"burst": 0}}
+
+
+def test_merge_of_a_limit_that_is_lifted() -> None:
+    """Swap was lifted along; the old number of it is history."""
+    for swap in ({}, {"swap": 0}):
+        merged = limits.merge(SAVED, {"memory": {"limit": -1, **swap}})
+        assert merged["memory"] == {"limit": -1, "swap": -1}
+        assert texts(limits.update(merged, {"memory": {"limit": 5 * GIB}}, V2))[0] == "memory.swap.max = max"
+
+
+def test_merge_of_lists_goes_by_what_is_limited() -> None:
+    saved = {
+        "blockIO": {
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 10, "leafWeight": 5}],
+            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}, {"major": 8, "minor": 16, "rate": 2}],
+        },
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
+    }
+    changes = {
+        "blockIO": {
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 20}],
+            "throttleReadBpsDevice": [{"major": 8, "minor": 16, "rate": 3}, {"major": 9, "minor": 0, "rate": 4}],
+        },
+        "hugepageLimits": [{"pageSize": "1GB", "limit": 7}],
+        "network": {"priorities": [{"name": "eth0", "priority": 1}]},
+    }
+    assert limits.merge(saved, changes) == {
+        "blockIO": {
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 20, "leafWeight": 5}],
+            "throttleReadBpsDevice": [
+                {"major": 8, "minor": 0, "rate": 1},
+                {"major": 8, "minor": 16, "rate": 3},
+                {"major": 9, "minor": 0, "rate": 4},
+            ],
+        },
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 1}, {"pageSize": "1GB", "limit": 7}],
+        "network": {"priorities": [{"name": "eth0", "priority": 1}]},
+    }

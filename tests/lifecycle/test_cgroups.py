@@ -361,6 +361,96 @@ def test_update_of_a_paused_container(container: Container) -> None:
     assert value(container, "pids", "pids.max") == "9"
 
 
+@v1
+def test_update_with_units(container: Container) -> None:
+    container.create().ok()
+    container.call("update", "--memory", "48M", "--memory-reservation=1.5m", "--memory-swap", "96mb", container.id).ok()
+    assert value(container, "memory", "memory.limit_in_bytes") == str(48 << 20)
+    assert value(container, "memory", "memory.soft_limit_in_bytes") == str(3 << 19)
+    assert value(container, "memory", "memory.memsw.limit_in_bytes") == str(96 << 20)
+
+
+@v1
+def test_update_lifts_limits(container: Container) -> None:
+    container.resources.update(
+        {"memory": {"limit": 32 << 20, "swap": 48 << 20}, "pids": {"limit": 5}, "cpu": {"quota": 5000}}
+    )
+    container.create().ok()
+    container.call("update", "--memory", "-1", "--pids-limit", "-1", "--cpu-quota", "-1", container.id).ok()
+    assert int(value(container, "memory", "memory.limit_in_bytes")) > 1 << 60
+    assert int(value(container, "memory", "memory.memsw.limit_in_bytes")) > 1 << 60
+    assert value(container, "pids", "pids.max") == "max"
+    assert value(container, "cpu", "cpu.cfs_quota_us") == "-1"
+
+
+@v1
+@differs(runc="1.1.5 sets back only what it had set before")
+def test_update_does_all_or_nothing(container: Container) -> None:
+    container.create().ok()
+    before = {name: value(container, *name) for name in LIMITS}
+    text = json.dumps(
+        {"memory": {"limit": 64 << 20}, "pids": {"limit": 9}, "cpu": {"shares": 77, "quota": 9000, "cpus": "4095"}}
+    )
+    container.call("update", "--resources", "-", container.id, stdin=text).refused("cpuset.cpus")
+    assert {name: value(container, *name) for name in LIMITS} == before
+    text = json.dumps({"memory": {"limit": 64 << 20}, "pids": {"limit": 9}, "cpu": {"shares": 77, "quota": 1}})
+    container.call("update", "--resources", "-", container.id, stdin=text).refused("cpu.cfs_quota_us")
+    assert {name: value(container, *name) for name in LIMITS} == before
+
+
+LIMITS = (
+    ("memory", "memory.limit_in_bytes"),
+    ("pids", "pids.max"),
+    ("cpu", "cpu.shares"),
+    ("cpu", "cpu.cfs_quota_us"),
+    ("cpuset", "cpuset.cpus"),
+)
+
+
+@v1
+def test_update_knows_what_an_earlier_one_has_set(container: Container) -> None:
+    """A limit of memory alone keeps to the swap limit in force, which the config of create knew nothing of."""
+    container.create().ok()
+    container.call("update", "--memory", "32m", "--memory-swap", "48m", container.id).ok()
+    container.call("update", "--memory", "64m", container.id).refused("memory")
+    assert value(container, "memory", "memory.limit_in_bytes") == str(32 << 20)
+    container.call("update", "--memory", "40m", container.id).ok()
+    assert value(container, "memory", "memory.memsw.limit_in_bytes") == str(48 << 20)
+
+
+@v1
+def test_update_of_a_running_container_holds(container: Container) -> None:
+    container.launch()
+    container.call("update", "--pids-limit", "30", container.id).ok()
+    result = container.exec("sh", "-c", "for i in $(seq 40); do sleep 1 & done; wait")
+    assert "can't fork" in result.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--memory", "64x"],
+        ["--memory", "much"],
+        ["--cpu-period", "-5"],
+        ["--cpu-quota", "1.5"],
+        ["--cpu-share", "many"],
+        ["--pids-limit", "few"],
+        ["--resources", "/nonexistent"],
+        ["--l3-cache-schema", "L3:0=f"],
+    ],
+    ids=" ".join,
+)
+def test_update_refuses_what_makes_no_sense(container: Container, options: list[str]) -> None:
+    container.create().ok()
+    container.call("update", *options, container.id).refused()
+
+
+def test_update_of_a_stopped_container(container: Container) -> None:
+    container.launch("true")
+    container.becomes("stopped")
+    container.call("update", "--pids-limit", "9", container.id).refused("container not running")
+
+
 # events
 
 
