@@ -27,7 +27,7 @@ class Host(Record):
     """What is known before anything is decided.
 
     `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
-    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in.
+    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `euid` is our user.
     """
 
     cgroups: Layout
@@ -39,6 +39,7 @@ class Host(Record):
     mounts: tuple[HostMount, ...] = ()
     real_paths: dict[str, str] = {}  # noqa: RUF012  records are never changed
     own_namespaces: dict[str, bool] = {}  # noqa: RUF012
+    euid: int = 0
 
     def mount_point_of(self, path: str) -> str:
         """The mount that a path lies on."""
@@ -76,6 +77,7 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
         mounts=tuple(_host_mount(line) for line in mountinfo.splitlines()),
         real_paths={path: real_path(path)},
         own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for path in joined},
+        euid=k.geteuid(),
     )
 
 

@@ -44,7 +44,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
     """Everything that create and start will do. Raises SpecError and CgroupError for what cannot be done on this host."""
     linux = config.get("linux") or {}
     namespaces = plan_namespaces(linux)
-    mounts = plan_mounts(config.get("mounts") or (), request.bundle)
+    mounts = plan_mounts(config.get("mounts") or (), request.bundle, namespaces, host.euid)
     if "process" not in config:
         raise SpecError("config.json has no /process: there is nothing to run")
     own_users = namespaces.has(k.CLONE_NEWUSER)

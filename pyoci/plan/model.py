@@ -43,6 +43,18 @@ class Namespaces(Record):
         return bool(self.new & flag) or any(join.flag == flag for join in self.join)
 
 
+class Mapping(Record):
+    """Whose files a mount shows as whose (mount_setattr(2), MOUNT_ATTR_IDMAP), of the whole tree if `recursive`.
+
+    The maps count like those of a user namespace; `user_namespace` is the path of one whose maps are taken instead.
+    """
+
+    uid_map: tuple[IdMap, ...] = ()
+    gid_map: tuple[IdMap, ...] = ()
+    user_namespace: str = ""
+    recursive: bool = False
+
+
 class Mount(Record):
     """One mount. `kind` is "bind", "new" (a file system of `type`), "cgroup" or "remount".
 
@@ -62,6 +74,7 @@ class Mount(Record):
     parameters: tuple[tuple[str, str | None], ...] = ()
     propagation: tuple[int, ...] = ()
     copy_up: bool = False
+    mapping: Mapping | None = None
     options: tuple[str, ...] = ()
 
 

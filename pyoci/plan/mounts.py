@@ -10,12 +10,15 @@ from __future__ import annotations
 from pyoci import syscalls as k
 from pyoci.errors import SpecError
 from pyoci.host import clean_path
-from pyoci.plan.model import Mount
+from pyoci.plan.model import Mapping, Mount
+from pyoci.plan.namespaces import id_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from pyoci.plan.model import Namespaces
 
 _ATIME = k.MOUNT_ATTR__ATIME
 
@@ -79,12 +82,21 @@ def option_names() -> list[str]:
     return sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATIONS, *SUPERBLOCK_FLAGS, *OWN})
 
 
-def plan_mounts(mounts: Sequence[dict[str, Any]], bundle: str) -> tuple[Mount, ...]:
-    """The mounts of a config in the listed order. Relative bind sources lie in the bundle. Raises SpecError."""
-    return tuple(_plan_mount(mount, bundle) for mount in mounts)
+def plan_mounts(
+    mounts: Sequence[dict[str, Any]], bundle: str, namespaces: Namespaces, euid: int = 0
+) -> tuple[Mount, ...]:
+    """The mounts of a config in the listed order. Relative bind sources lie in the bundle. Raises SpecError.
+
+    euid: who we are; an ordinary user has no rights over the file system of what he binds.
+    """
+    planned = tuple(_plan_mount(mount, bundle, namespaces) for mount in mounts)
+    for mount in planned:
+        if euid != 0 and mount.kind == "bind" and mount.mapping:
+            raise SpecError(f"mount {mount.destination}: only root can map the ids of a bind mount")
+    return planned
 
 
-def _plan_mount(mount: dict[str, Any], bundle: str) -> Mount:
+def _plan_mount(mount: dict[str, Any], bundle: str, namespaces: Namespaces) -> Mount:
     options = tuple(mount.get("options") or ())
     fstype, source = mount.get("type") or "", mount.get("source") or ""
     attr_set = attr_clear = rec_set = rec_clear = 0
@@ -107,14 +119,18 @@ def _plan_mount(mount: dict[str, Any], bundle: str) -> Mount:
     if kind == "new" and fstype in ("cgroup", "cgroup2"):
         kind = "cgroup"
     destination = clean_path(mount["destination"])
-    if "idmap" in options or "ridmap" in options or mount.get("uidMappings") or mount.get("gidMappings"):
-        raise SpecError(f"mount {destination}: id-mapped mounts are not supported yet")
+    mapping = _plan_mapping(mount, destination, namespaces)
+    if mapping and kind not in ("bind", "new"):
+        raise SpecError(
+            f"mount {destination}: ids can be mapped for a bind mount or a new file system, not for a {kind}"
+        )
     if fstype == "bind" and not is_bind:
         raise SpecError(f'mount {destination}: type "bind" is no file system: add "bind" or "rbind" to its options')
-    if kind in ("bind", "remount"):
+    if is_bind:
         parameters = [(key, value) for key, value in parameters if key not in _NO_DATA]
         if parameters:
             raise SpecError(f"mount {destination}: a bind mount takes no data, yet it has {_join(parameters)}")
+    if kind == "bind":
         source = source if source.startswith("/") else f"{bundle}/{source}"
     return Mount(
         destination=destination,
@@ -129,8 +145,28 @@ def _plan_mount(mount: dict[str, Any], bundle: str) -> Mount:
         parameters=tuple(parameters),
         propagation=tuple(propagation),
         copy_up="tmpcopyup" in options,
+        mapping=mapping,
         options=options,
     )
+
+
+def _plan_mapping(mount: dict[str, Any], destination: str, namespaces: Namespaces) -> Mapping | None:
+    """The id mapping that a mount asks for: its own, or else that of the container's user namespace."""
+    options = mount.get("options") or ()
+    uid_map, gid_map = id_map(mount.get("uidMappings")), id_map(mount.get("gidMappings"))
+    recursive = "ridmap" in options
+    if bool(uid_map) != bool(gid_map):
+        raise SpecError(f"mount {destination}: uidMappings and gidMappings go together")
+    if uid_map:
+        return Mapping(uid_map=uid_map, gid_map=gid_map, recursive=recursive)
+    if not recursive and "idmap" not in options:
+        return None
+    if namespaces.uid_map:
+        return Mapping(uid_map=namespaces.uid_map, gid_map=namespaces.gid_map, recursive=recursive)
+    path = next((join.path for join in namespaces.join if join.flag == k.CLONE_NEWUSER), "")
+    if not path:
+        raise SpecError(f"mount {destination}: neither the mount nor the container has id mappings")
+    return Mapping(user_namespace=path, recursive=recursive)
 
 
 _NO_DATA = frozenset(flag for flag in SUPERBLOCK_FLAGS.values() if flag)

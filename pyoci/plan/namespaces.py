@@ -46,25 +46,26 @@ def plan_namespaces(linux: dict[str, Any]) -> Namespaces:
     return Namespaces(
         new=new,
         join=join,
-        uid_map=_id_map(linux.get("uidMappings")) if makes_user else (),
-        gid_map=_id_map(linux.get("gidMappings")) if makes_user else (),
+        uid_map=id_map(linux.get("uidMappings")) if makes_user else (),
+        gid_map=id_map(linux.get("gidMappings")) if makes_user else (),
         time_offsets=tuple(
             (clock, value.get("secs") or 0, value.get("nanosecs") or 0) for clock, value in offsets.items()
         ),
     )
 
 
-def _id_map(mappings: list[dict[str, int]] | None) -> tuple[IdMap, ...]:
+def id_map(mappings: list[dict[str, int]] | None) -> tuple[IdMap, ...]:
+    """The lines of a uid_map or gid_map, from linux.uidMappings or a mount's."""
     return tuple(
         IdMap(container=item["containerID"], host=item["hostID"], size=item["size"]) for item in mappings or ()
     )
 
 
-def host_id(id_map: tuple[IdMap, ...], container_id: int) -> int | None:
+def host_id(lines: tuple[IdMap, ...], container_id: int) -> int | None:
     """What a user or group of the container is outside of it; without a map the same, None where it is nobody."""
-    if not id_map:
+    if not lines:
         return container_id
-    for line in id_map:
+    for line in lines:
         if line.container <= container_id < line.container + line.size:
             return line.host + container_id - line.container
     return None

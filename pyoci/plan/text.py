@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pyoci.cgroups.plan import CgroupPlan
-    from pyoci.plan.model import Mount, Plan, Process, Rootfs
+    from pyoci.plan.model import Mapping, Mount, Plan, Process, Rootfs
 
 _MOUNT_ATTRIBUTES = (
     (k.MOUNT_ATTR_RDONLY, "ro"),
@@ -130,7 +130,18 @@ def _mount(mount: Mount) -> tuple[str, ...]:
     options += [_propagation(flags) for flags in mount.propagation]
     if mount.copy_up:
         options.append("with what the image has there")
+    if mount.mapping:
+        options += _mapping(mount.mapping)
     return mount.destination, what, ", ".join(options)
+
+
+def _mapping(mapping: Mapping) -> Iterator[str]:
+    tree = " (recursive)" if mapping.recursive else ""
+    if mapping.user_namespace:
+        yield f"ids mapped as in {mapping.user_namespace}{tree}"
+    for kind, lines in (("uids", mapping.uid_map), ("gids", mapping.gid_map)):
+        for line in lines:
+            yield f"{kind} {line.container}+{line.size} shown as {line.host}+{line.size}{tree}"
 
 
 def _attributes(present: int, absent: int) -> Iterator[str]:

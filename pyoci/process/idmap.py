@@ -12,15 +12,14 @@ from pyoci.errors import PyociError, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyoci.plan.model import IdMap, Namespaces
+    from pyoci.plan.model import IdMap
 
 _USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def write_maps(pid: int, namespaces: Namespaces, rootless: bool) -> None:
-    """Give the namespace of a process its maps. Raises PyociError."""
-    uid_map, gid_map = namespaces.uid_map, namespaces.gid_map
-    if k.geteuid() == 0 or not rootless:
+def write_id_maps(pid: int, uid_map: tuple[IdMap, ...], gid_map: tuple[IdMap, ...]) -> None:
+    """Give the user namespace of a process its maps. Raises PyociError."""
+    if k.geteuid() == 0:
         _write(pid, "uid_map", uid_map)
         _write(pid, "gid_map", gid_map)
         return

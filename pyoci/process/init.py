@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pyoci.plan.model import Join
+    from pyoci.process.sources import Sources
     from pyoci.rootfs.root import Root
 
 
@@ -43,7 +44,7 @@ class Handed(Record):
     fifo            the exec fifo, not opened for reading or writing
     console         where the master of a terminal is sent
     joins           namespaces to join
-    sources         trees of bind mounts by destination, "" being the root; none if init opens them itself
+    sources         what it takes to make mounts and init could not open itself, if there is anything
     preserve_fds    how many descriptors from 3 on the program inherits
     state           what hooks in the container are told, less status and pid
     """
@@ -52,7 +53,7 @@ class Handed(Record):
     fifo: int
     console: int
     joins: list[tuple[Join, int]]
-    sources: dict[str, int]
+    sources: Sources | None
     preserve_fds: int
     seccomp: bytes
     state: dict[str, object]
@@ -147,16 +148,19 @@ class Init:
 
     def make_root(self) -> None:
         rootfs = self.plan.rootfs
-        self.root = prepare_root(rootfs, self.handed.proc, self.handed.sources.get("", -1))
+        sources = self.handed.sources
+        self.root = prepare_root(rootfs, self.handed.proc, sources.root if sources else -1)
         self.null = clone_null() if rootfs.masked else -1
-        inherited = rootfs.propagation if self.handed.sources else 0
-        self.mounter = Mounter(self.root, self.handed.sources, inherited, rootfs.mount_label)
+        self.mounter = Mounter(self.root, rootfs.propagation, rootfs.mount_label)
 
     def make_mounts(self) -> None:
-        for mount in self.plan.mounts:
+        sources = self.handed.sources
+        for place, mount in enumerate(self.plan.mounts):
             if mount.kind == "cgroup":
                 self.enter_cgroup_namespace()
                 mount_cgroups(self.mounter, mount, self.plan.cgroup_view)
+            elif sources:
+                self.mounter.make(mount, sources.trees.get(place, -1), sources.user_namespaces.get(place, -1))
             else:
                 self.mounter.make(mount)
 

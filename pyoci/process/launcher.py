@@ -15,13 +15,14 @@ from pyoci.process import channel as messages
 from pyoci.process import init as init_process
 from pyoci.process.channel import pair
 from pyoci.process.clone import clone_init, needs_stage, open_joins
-from pyoci.process.idmap import write_maps
+from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
 from pyoci.process.program import set_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.plan.model import Plan
+    from pyoci.process.sources import Sources
 
 
 class Launcher:
@@ -47,7 +48,7 @@ class Launcher:
             fifo=_open(fifo, k.O_PATH),
             console=console,
             joins=open_joins(namespaces),
-            sources=self._open_sources(),
+            sources=_open_sources(self.plan),
             preserve_fds=preserve_fds,
             seccomp=seccomp,
             state=self.state,
@@ -65,15 +66,17 @@ class Launcher:
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 0)
         theirs.close()
-        for fd in (handed.proc, handed.fifo, *handed.sources.values(), *(fd for _, fd in handed.joins)):
+        for fd in (handed.proc, handed.fifo, *(fd for _, fd in handed.joins)):
             k.close(fd)
+        if handed.sources:
+            handed.sources.close()
         if console >= 0:
             k.close(console)
 
     def serve(self) -> None:
         """Do for init what it asks for, until it is ready. Raises StageFailed, HookFailed, CgroupError."""
         if self.plan.namespaces.uid_map:
-            write_maps(self.pid, self.plan.namespaces, self.rootless)
+            write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
             self._send(messages.MAPPED)
         self.paths = join(self.paths, self.pid, self.plan.cgroup)
         self._send(messages.PLACED)
@@ -132,19 +135,6 @@ class Launcher:
             return f"container init was OOM-killed (memory limit too low?): {text}"
         return text
 
-    def _open_sources(self) -> dict[str, int]:
-        """Trees for an init that will not have the right to open them: root of a user namespace is somebody else.
-
-        Not if we are that somebody: an ordinary user can do no more here than init will be able to.
-        """
-        if self.rootless or not self.plan.namespaces.has(k.CLONE_NEWUSER):
-            return {}
-        sources = {"": _open_tree(self.plan.rootfs.path, recursive=True)}
-        for mount in self.plan.mounts:
-            if mount.kind == "bind":
-                sources[mount.destination] = _open_tree(mount.source, recursive=mount.recursive)
-        return sources
-
 
 def fifo_owner(plan: Plan) -> tuple[int, int]:
     """The host's ids of the container's root, to whom the exec fifo belongs."""
@@ -152,11 +142,12 @@ def fifo_owner(plan: Plan) -> tuple[int, int]:
     return host_id(namespaces.uid_map, 0) or 0, host_id(namespaces.gid_map, 0) or 0
 
 
-def _open_tree(path: str, recursive: bool) -> int:
-    try:
-        return k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if recursive else 0))
-    except OSError as error:
-        raise failed(f"open {path} to bind it", error) from None
+def _open_sources(plan: Plan) -> Sources | None:
+    if not (plan.namespaces.has(k.CLONE_NEWUSER) or any(mount.mapping for mount in plan.mounts)):
+        return None
+    from pyoci.process.sources import open_sources  # user namespaces and mapped mounts are rare
+
+    return open_sources(plan)
 
 
 def _open(path: str, flags: int) -> int:

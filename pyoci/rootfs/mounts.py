@@ -8,7 +8,7 @@ missing this refuses; going back to mount(2) would bring the races back.
 
 from __future__ import annotations
 
-from errno import ENOENT, EPERM
+from errno import EINVAL, ENOENT, EPERM
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed, reason
@@ -36,6 +36,8 @@ _OVER_PROC = frozenset(
         "uptime",
     )
 )
+_UNLABELLED = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
+_OWNED_BY = {"proc": "pid", "mqueue": "ipc", "sysfs": "network"}
 _DIRECTORY_ONLY = frozenset(("proc", "sysfs"))
 _PERMISSIONS = 0o7777
 
@@ -45,22 +47,25 @@ class FilesystemRefused(PyociError):
 
 
 class Mounter:
-    """Makes mounts in one root. `opened` holds sources that the launcher opened ahead, as detached trees by destination."""
+    """Makes mounts in one root. `propagation` is what the host's mounts have been given in here (MS_*, 0: nothing)."""
 
-    def __init__(self, root: Root, opened: dict[str, int], default_propagation: int, label: str) -> None:
-        self.root, self.opened, self.label = root, opened, label
-        self.default_propagation = default_propagation
+    def __init__(self, root: Root, propagation: int, label: str) -> None:
+        self.root, self.propagation, self.label = root, propagation, label
         self._readonly_later: list[tuple[str, int]] = []
 
-    def make(self, mount: Mount) -> None:
-        """Make one bind mount or one new file system."""
+    def make(self, mount: Mount, tree: int = -1, user_namespace: int = -1) -> None:
+        """Make one bind mount or one new file system, or change one that is there.
+
+        `tree` is the source of a bind mount if the launcher has opened it, `user_namespace` gives a new file system's
+        mount the id maps that the plan wants; both are closed here. Raises PyociError.
+        """
         try:
             if mount.kind == "bind":
-                self._bind(mount)
+                self._bind(mount, tree)
             elif mount.kind == "remount":
                 self._remount(mount)
             else:
-                self._new(mount)
+                self._new(mount, user_namespace)
         except OSError as error:
             raise _explained(mount, error) from None
         except FilesystemRefused as refused:
@@ -78,7 +83,10 @@ class Mounter:
     def attach(self, tree: int, destination: str, *, directory: bool, fstype: str = "") -> None:
         """Put a detached tree at a place of the container."""
         resolve = k.RESOLVE_NO_SYMLINKS if fstype in _DIRECTORY_ONLY else 0
-        target = self.root.open_target(destination, directory, resolve)
+        try:
+            target = self.root.open_target(destination, directory, resolve)
+        except OSError as error:
+            raise failed(f"mount to {destination}: open or make the place", error) from None
         try:
             self._check_place(destination, self.root.where(target), tree, fstype)
             if is_directory(target) != directory:
@@ -91,12 +99,11 @@ class Mounter:
         finally:
             k.close(target)
 
-    def _bind(self, mount: Mount) -> None:
-        tree = self.opened.get(mount.destination, -1)
+    def _bind(self, mount: Mount, tree: int) -> None:
         if tree < 0:
-            tree = open_source(mount)
-        elif self.default_propagation:
-            k.mount_setattr(tree, 0, propagation=self.default_propagation & ~k.MS_REC, recursive=True)
+            tree = open_source(mount.source, mount.recursive)
+        elif self.propagation:
+            k.mount_setattr(tree, 0, propagation=self.propagation & ~k.MS_REC, recursive=True)
         _set_attributes(tree, mount)
         self.attach(tree, mount.destination, directory=is_directory(tree))
         _set_propagation(tree, mount)
@@ -105,21 +112,28 @@ class Mounter:
     def _remount(self, mount: Mount) -> None:
         target = self.root.open(mount.destination)
         self.root.where(target)
+        if mount.parameters:
+            _reconfigure(target, mount)
         _set_attributes(target, mount)
         _set_propagation(target, mount)
         k.close(target)
 
-    def _new(self, mount: Mount) -> None:
+    def _new(self, mount: Mount, user_namespace: int) -> None:
         later = mount.type == "tmpfs" and mount.attr_set & k.MOUNT_ATTR_RDONLY
         parameters = list(mount.parameters)
         if mount.type == "tmpfs" and not any(key == "mode" for key, _ in parameters):
             parameters += self._mode_of(mount.destination)
-        if self.label and mount.type not in ("proc", "sysfs", "mqueue", "cgroup", "cgroup2"):
+        if self.label and mount.type not in _UNLABELLED:
             parameters.append(("context", self.label))
         attributes = mount.attr_set & ~(k.MOUNT_ATTR_RDONLY if later else 0)
-        tree = new_filesystem(mount.type, mount.source, parameters, attributes)
+        tree = self._filesystem(mount, parameters, attributes)
         if mount.rec_set or mount.rec_clear:
             k.mount_setattr(tree, mount.rec_set, mount.rec_clear)
+        if user_namespace >= 0:
+            k.mount_setattr(tree, k.MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
+            k.close(user_namespace)
+        if self.label and mount.type == "mqueue":
+            _label(tree, self.label)
         if mount.copy_up:
             from_image = self._try_open(mount.destination, k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC)
             if from_image >= 0:
@@ -131,6 +145,21 @@ class Mounter:
             self._readonly_later.append((mount.destination, tree))
         else:
             k.close(tree)
+
+    def _filesystem(self, mount: Mount, parameters: list[tuple[str, str | None]], attributes: int) -> int:
+        """The file system of a mount; for a sysfs that is not ours to mount, the host's with the same attributes.
+
+        A sysfs shows a network namespace, and whoever does not own that may not mount it: root of a user namespace in the
+        host's network. What is mounted in the host's comes along, so the attributes are for all of it.
+        """
+        try:
+            return new_filesystem(mount.type, mount.source, parameters, attributes)
+        except PermissionError:
+            if mount.type != "sysfs":
+                raise
+        tree = open_source("/sys", recursive=True)
+        k.mount_setattr(tree, attributes, recursive=True)
+        return tree
 
     def _mode_of(self, destination: str) -> list[tuple[str, str | None]]:
         """The permissions of the directory that a tmpfs will hide: it takes them over, /tmp stays 1777."""
@@ -162,10 +191,9 @@ class Mounter:
         raise PyociError(f"mount {destination}: {place} cannot be mounted over, it is inside /proc")
 
 
-def open_source(mount: Mount) -> int:
+def open_source(path: str, recursive: bool) -> int:
     """The source of a bind mount as a detached tree; any path of the host, with the links that the caller trusts."""
-    flags = k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if mount.recursive else 0)
-    return k.open_tree(k.AT_FDCWD, mount.source, flags)
+    return k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if recursive else 0))
 
 
 def new_filesystem(fstype: str, source: str, parameters: list[tuple[str, str | None]], attributes: int) -> int:
@@ -174,9 +202,7 @@ def new_filesystem(fstype: str, source: str, parameters: list[tuple[str, str | N
     try:
         if source:
             k.fsconfig(context, k.FSCONFIG_SET_STRING, "source", source)
-        for key, value in parameters:
-            k.fsconfig(context, k.FSCONFIG_SET_FLAG if value is None else k.FSCONFIG_SET_STRING, key, value)
-        k.fsconfig(context, k.FSCONFIG_CMD_CREATE)
+        _configure(context, parameters, k.FSCONFIG_CMD_CREATE)
         return k.fsmount(context, attributes)
     except OSError as error:
         if said := _kernel_log(context):
@@ -186,6 +212,25 @@ def new_filesystem(fstype: str, source: str, parameters: list[tuple[str, str | N
         k.close(context)
 
 
+def _reconfigure(target: int, mount: Mount) -> None:
+    """Change what belongs to a whole file system, such as the size of a tmpfs. Raises FilesystemRefused, OSError."""
+    context = k.fspick(target)
+    try:
+        _configure(context, list(mount.parameters), k.FSCONFIG_CMD_RECONFIGURE)
+    except OSError as error:
+        if said := _kernel_log(context):
+            raise FilesystemRefused(f"{said} ({reason(error)})") from None
+        raise
+    finally:
+        k.close(context)
+
+
+def _configure(context: int, parameters: list[tuple[str, str | None]], command: int) -> None:
+    for key, value in parameters:
+        k.fsconfig(context, k.FSCONFIG_SET_FLAG if value is None else k.FSCONFIG_SET_STRING, key, value)
+    k.fsconfig(context, command)
+
+
 def _kernel_log(context: int) -> str:
     """The kernel's own words about a file system that it would not make: `tmpfs: Unknown parameter 'sise'`."""
     try:
@@ -193,6 +238,15 @@ def _kernel_log(context: int) -> str:
     except OSError:
         return ""
     return line.decode("utf-8", "replace").strip().removeprefix("e ")
+
+
+def _label(tree: int, label: str) -> None:
+    """Label the root of a file system that takes no context when it is mounted (selinux(8))."""
+    fd = k.open(".", k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC, dir_fd=tree)
+    try:
+        k.setxattr(fd, "security.selinux", k.encode(label) + b"\0")
+    finally:
+        k.close(fd)
 
 
 def _set_attributes(tree: int, mount: Mount) -> None:
@@ -212,8 +266,14 @@ def _explained(mount: Mount, error: OSError) -> PyociError:
     hint = ""
     if mount.kind == "bind" and error.errno == ENOENT and _is_missing(mount.source):
         return PyociError(f"bind mount {mount.source} to {mount.destination}: the source: {reason(error)}")
-    if mount.attr_clear and error.errno == EPERM:
+    if error.errno == EPERM and mount.attr_clear | mount.rec_clear:
         hint = " (an option would clear a flag that the source's mount has locked)"
+    elif error.errno == EPERM and mount.type in _OWNED_BY:
+        hint = f" (only root of the user namespace that the {_OWNED_BY[mount.type]} namespace belongs to may mount it)"
+    elif error.errno == EINVAL and mount.mapping:
+        hint = " (its file system may not know id mappings)"
+    elif error.errno == EINVAL and mount.kind == "remount":
+        hint = " (nothing is mounted there)"
     return PyociError(f"mount {what} to {mount.destination}: {reason(error)}{hint}")
 
 
