@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "pyoci"
 
 LAYERS = (
-    {"__main__"},
+    {"__main__", "archive"},
     {"cli"},
     {"container"},
     {"foreground"},

@@ -92,6 +92,16 @@ def test_everything_is_compiled_ahead(prefix: Path) -> None:
     assert {path.read_bytes()[4] for path in compiled} == {1}
 
 
+def test_it_runs_without_an_archive_of_its_modules(prefix: Path) -> None:
+    """As after an upgrade of the interpreter, for which none has been written."""
+    (archive,) = (prefix / "lib" / "pyoci").glob("modules.*")
+    hidden = archive.rename(archive.with_name("hidden"))
+    try:
+        assert says_its_version(prefix / "bin" / "pyoci")
+    finally:
+        hidden.rename(archive)
+
+
 def test_running_writes_nothing(prefix: Path) -> None:
     def inventory() -> list[tuple[str, int]]:
         return sorted((str(path), path.lstat().st_mtime_ns) for path in prefix.rglob("*"))

@@ -49,7 +49,23 @@ enum { passed_on_count = sizeof passed_on / sizeof *passed_on };
 
 /* LC_ALL=C with UTF-8 mode: the same texts and encodings for every caller, and no locale is loaded. */
 #define LOCALE "LC_ALL=C"
-#define BOOTSTRAP "import sys; sys.path.insert(0, '" LIBRARY "'); from pyoci.cli import main; main()"
+/* The modules come from one file, if there is one for this version of Python (see pyoci/archive.py). */
+#define BOOTSTRAP                                                                                                      \
+    "import sys\n"                                                                                                     \
+    "sys.path.insert(0, '" LIBRARY "')\n"                                                                              \
+    "path = '" LIBRARY "/modules.' + sys.implementation.cache_tag\n"                                                   \
+    "try:\n"                                                                                                           \
+    "    from _io import FileIO\n"                                                                                     \
+    "    with FileIO(path) as file: head = file.read(65536)\n"                                                         \
+    "except OSError: pass\n"                                                                                           \
+    "else:\n"                                                                                                          \
+    "    import marshal\n"                                                                                             \
+    "    code, index = marshal.loads(head)\n"                                                                          \
+    "    names = {'__name__': 'pyoci.archive'}\n"                                                                      \
+    "    exec(code, names)\n"                                                                                          \
+    "    names['attach']('" LIBRARY "', path, index)\n"                                                                \
+    "from pyoci.cli import main\n"                                                                                     \
+    "main()\n"
 static const char *const python[] = {INTERPRETER, "-I", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP};
 enum { python_count = sizeof python / sizeof *python };
 
