@@ -60,4 +60,4 @@ class Archive:
 
 def attach(library: str, path: str, index: Index) -> None:
     """Have modules taken from the archive at `path` from now on."""
-    sys.meta_path.insert(0, Archive(library, path, index))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Archive(library, path, index))
