@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .harness import CGROUP_ROOT, Container, cgroups_named, eventually
+from .harness import CGROUP_ROOT, PATIENCE, Container, cgroups_named, eventually
 
 differs = pytest.mark.differs
 v1 = pytest.mark.needs_cgroup_v1
@@ -462,3 +464,118 @@ def test_events_give_numbers(container: Container) -> None:
     assert data["pids"]["current"] == 1
     assert data["memory"]["usage"]["usage"] > 0
     assert data["cpu"]["usage"]["total"] > 0
+
+
+@v1
+def test_events_have_the_shape_that_engines_know(container: Container) -> None:
+    container.resources.update({"memory": {"limit": 64 << 20, "swap": 64 << 20}, "pids": {"limit": 20}})
+    container.launch()
+    data = json.loads(container.call("events", "--stats", container.id).ok().out)["data"]
+    assert set(data) == {
+        *("cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces"),
+    }
+    assert set(data["cpu"]["usage"]) == {"total", "percpu", "percpu_kernel", "percpu_user", "kernel", "user"}
+    assert len(data["cpu"]["usage"]["percpu"]) == os.cpu_count()
+    assert data["cpuset"]["cpus"] == sorted(os.sched_getaffinity(0))
+    assert data["memory"]["usage"]["limit"] == 64 << 20
+    assert data["memory"]["swap"]["limit"] == 64 << 20
+    assert data["memory"]["usage"]["max"] >= data["memory"]["usage"]["usage"]
+    assert data["memory"]["raw"]["hierarchical_memory_limit"] == 64 << 20
+    assert data["pids"] == {"current": 1, "limit": 20}
+    assert data["network_interfaces"] is None
+    assert data["intel_rdt"] == {}
+
+
+def test_events_of_a_paused_container(container: Container) -> None:
+    container.launch()
+    container.call("pause", container.id).ok()
+    assert json.loads(container.call("events", "--stats", container.id).ok().out)["data"]["pids"]["current"] == 1
+
+
+def test_events_of_a_stopped_container(container: Container) -> None:
+    container.launch("true")
+    container.becomes("stopped")
+    container.call("events", "--stats", container.id).refused("not running")
+    container.call("events", container.id).refused("not running")
+
+
+@pytest.mark.parametrize("interval", ["0s", "-1s", "soon", "5"])
+def test_events_want_an_interval(container: Container, interval: str) -> None:
+    container.launch()
+    container.call("events", "--interval", interval, container.id).refused("interval")
+
+
+def lines(container: Container, number: int) -> list[dict[str, Any]]:
+    """What the command started with that number has written."""
+    text = (container.bundle / f"stdout.{number}").read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def test_events_go_on_until_the_container_is_gone(container: Container) -> None:
+    container.launch()
+    follower = container.background("events", "--interval", "20ms", container.id)
+    number = container.calls
+    eventually("three events", lambda: len(lines(container, number)) >= 3)
+    container.delete("--force").ok()
+    assert follower.wait(PATIENCE) == 0
+    assert {(event["type"], event["id"]) for event in lines(container, number)} == {("stats", container.id)}
+    usages = [event["data"]["cpu"]["usage"] for event in lines(container, number)]
+    if container.runtime.name == "runc" and "total" not in usages[-1]:
+        del usages[-1]  # 1.1.5 may count once more when the cgroup is gone
+    totals = [usage["total"] for usage in usages]
+    assert totals == sorted(totals)
+
+
+@v1
+def test_events_tell_of_too_little_memory(container: Container) -> None:
+    container.resources["memory"] = {"limit": 32 << 20, "swap": 32 << 20}
+    container.mounts.append({"destination": "/big", "type": "tmpfs", "source": "tmpfs", "options": ["size=256m"]})
+    container.launch("sh", "-c", "while [ ! -e /go ]; do sleep 0.02; done; dd if=/dev/zero of=/big/f bs=1M count=200")
+    follower = container.background("events", "--interval", "20ms", container.id)
+    number = container.calls
+    eventually("an event", lambda: lines(container, number))
+    container.exec("touch", "/go").ok()
+    eventually("an oom event", lambda: {"type": "oom", "id": container.id} in lines(container, number))
+    container.delete("--force").ok()
+    assert follower.wait(PATIENCE) == 0
+
+
+@v1
+@differs(runc="1.1.5 goes on until the cgroup is removed")
+def test_events_end_with_the_container_and_miss_nothing(container: Container) -> None:
+    """The process that takes too much is init itself, so its death is the end."""
+    container.resources["memory"] = {"limit": 32 << 20, "swap": 32 << 20}
+    container.mounts.append({"destination": "/big", "type": "tmpfs", "source": "tmpfs", "options": ["size=256m"]})
+    script = "while [ ! -e /go ]; do sleep 0.02; done; exec dd if=/dev/zero of=/big/f bs=1M count=200"
+    container.launch("sh", "-c", script)
+    follower = container.background("events", "--interval", "1h", container.id)
+    number = container.calls
+    eventually("a watch for events", lambda: "anon_inode:[eventfd]" in open_files(follower.pid))
+    container.exec("touch", "/go").ok()
+    try:
+        assert follower.wait(5) == 0
+    finally:
+        follower.kill()
+    assert lines(container, number) == [{"type": "oom", "id": container.id}]
+
+
+def open_files(pid: int) -> list[str]:
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found
+
+
+@differs(runc="1.1.5 finds out when it next writes")
+def test_events_end_when_nobody_reads_them(container: Container) -> None:
+    container.launch()
+    reading, writing = os.pipe()
+    follower = container.background("events", "--interval", "1h", container.id, stdout=writing)
+    os.close(writing)
+    os.close(reading)
+    try:
+        follower.wait(5)
+    finally:
+        follower.kill()
+        follower.wait()
