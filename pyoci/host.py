@@ -27,7 +27,8 @@ class Host(Record):
     """What is known before anything is decided.
 
     `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
-    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `euid` is our user.
+    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `euid` is our user;
+    `network_devices` are those of the config's that are here.
     """
 
     cgroups: Layout
@@ -40,6 +41,7 @@ class Host(Record):
     real_paths: dict[str, str] = {}  # noqa: RUF012  records are never changed
     own_namespaces: dict[str, bool] = {}  # noqa: RUF012
     euid: int = 0
+    network_devices: tuple[str, ...] = ()
 
     def mount_point_of(self, path: str) -> str:
         """The mount that a path lies on."""
@@ -78,6 +80,7 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
         real_paths={path: real_path(path)},
         own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for path in joined},
         euid=k.geteuid(),
+        network_devices=tuple(name for name in linux.get("netDevices") or () if _has_device(name)),
     )
 
 
@@ -147,6 +150,13 @@ def _exists(path: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_device(name: str) -> bool:
+    try:
+        return k.if_nametoindex(name) > 0
+    except OSError:
+        return False
 
 
 def _same(one: str, other: str) -> bool:

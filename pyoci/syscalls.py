@@ -35,7 +35,7 @@ from _signal import (  # type: ignore[import-not-found]  # noqa: F401
     valid_signals,
 )
 from _signal import signal as _sigaction
-from _socket import (
+from _socket import (  # noqa: F401
     AF_INET,
     AF_UNIX,
     CMSG_SPACE,
@@ -46,6 +46,7 @@ from _socket import (
     SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
+    if_nametoindex,
     socket,
     socketpair,
 )

@@ -97,6 +97,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_mmdebstrap": ("mmdebstrap", lacks_program("mmdebstrap")),
     "needs_strace": ("strace", lacks_program("strace")),
     "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),
+    "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
     "needs_criu": ("criu", lacks_program("criu")),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
 }

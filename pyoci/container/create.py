@@ -154,6 +154,10 @@ class Creation:
 
         log = self.settings.log
         try:
+            self.launcher.give_back()
+        except PyociError as another:
+            error.add_note(f"and then, on the way back: {another.message}")
+        try:
             self.launcher.kill()
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
             self.state = self.state.replace(cgroup_paths={**self.cgroups, **self.launcher.paths})

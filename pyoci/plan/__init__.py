@@ -13,7 +13,7 @@ from pyoci.errors import SpecError
 from pyoci.host import clean_path
 from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
-from pyoci.plan.model import Hooks, Namespaces, Plan, Rootfs
+from pyoci.plan.model import Hooks, Namespaces, NetDevice, Plan, Rootfs
 from pyoci.plan.mounts import PROPAGATIONS, plan_mounts
 from pyoci.plan.namespaces import plan_namespaces
 from pyoci.plan.process import plan_process
@@ -75,9 +75,18 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         process=process,
         seccomp=seccomp,
         hooks=plan_hooks(config),
+        net_devices=_plan_net_devices(linux, namespaces, host),
         listen_fds=request.listen_fds,
         warnings=(*warnings, *cgroup.notes),
     )
+
+
+def _plan_net_devices(linux: dict[str, Any], namespaces: Namespaces, host: Host) -> tuple[NetDevice, ...]:
+    if not linux.get("netDevices"):
+        return ()
+    from pyoci.plan.net_devices import plan_net_devices  # few containers have any
+
+    return plan_net_devices(linux["netDevices"], namespaces, host)
 
 
 def plan_hooks(config: dict[str, Any]) -> Hooks:

@@ -129,6 +129,13 @@ class Device(Record):
     gid: int = 0
 
 
+class NetDevice(Record):
+    """A network device of the host's to be moved into the container; `inside` may be a template such as eth%d."""
+
+    name: str
+    inside: str
+
+
 class Limit(Record):
     """A resource limit; `number` is the kernel's RLIMIT_*."""
 
@@ -191,5 +198,6 @@ class Plan(Record):
     process: Process
     seccomp: SeccompPlan | None
     hooks: Hooks
+    net_devices: tuple[NetDevice, ...] = ()
     listen_fds: int = 0
     warnings: tuple[str, ...] = ()

@@ -54,6 +54,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
     yield "cgroup: made before the process is", _cgroup_before(plan.cgroup)
     yield "namespaces", _namespaces(plan)
     yield "host name", _host_names(plan)
+    yield "network devices, moved into the container", [f"{one.name} as {one.inside}" for one in plan.net_devices]
     yield "root", _root(plan.rootfs)
     yield "mounts, in this order", _columns(_mount(mount) for mount in plan.mounts)
     yield "devices", _columns(_devices(plan))

@@ -214,6 +214,8 @@ class Init:
 
     def set_sysctls(self) -> None:
         """Through the host's procfs: the one in the container may be covered, or be none (CVE-2025-52881)."""
+        if self.plan.net_devices:
+            self.await_placed()  # by then they are here, and so are the parameters that they have
         for path, value in self.plan.sysctl:
             try:
                 fd = k.openat2(

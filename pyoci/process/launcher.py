@@ -22,6 +22,7 @@ from pyoci.process.program import set_limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.plan.model import Plan
+    from pyoci.process.net_devices import NetDevices
     from pyoci.process.sources import Sources
 
 
@@ -39,9 +40,14 @@ class Launcher:
         self.warnings: list[str] = []
         self.remarks: list[str] = []
         self.limited = False
+        self.devices: NetDevices | None = None
 
     def clone(self, fifo: str, seccomp: bytes, console: int, preserve_fds: int) -> None:
         """Make init, waiting for us in its namespaces. `console` (-1: none) is closed here. Raises PyociError."""
+        if self.plan.net_devices:
+            import pyoci.process.net_devices  # loads pyroute2: if that is missing, let nothing have been made
+
+            assert pyoci.process.net_devices
         namespaces = self.plan.namespaces
         handed = Handed(
             proc=_open("/proc", k.O_PATH | k.O_DIRECTORY),
@@ -79,6 +85,8 @@ class Launcher:
             write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
             self._send(messages.MAPPED)
         self.paths = join(self.paths, self.pid, self.plan.cgroup)
+        if self.plan.net_devices:
+            self._move_devices()
         self._send(messages.PLACED)
         while True:
             kind, payload = self.channel.receive()
@@ -111,6 +119,20 @@ class Launcher:
                 k.waitpid(self.pid, 0)
             except ChildProcessError:
                 pass
+
+    def give_back(self) -> None:
+        """Bring the network devices back, for a container that comes to nothing. Raises PyociError."""
+        if self.devices:
+            self.devices.restore()
+
+    def _move_devices(self) -> None:
+        """While init is in their namespace to be, and before it sets the kernel parameters that they have there."""
+        from pyoci.process.net_devices import NetDevices  # loaded already
+
+        joined = next((join.path for join in self.plan.namespaces.join if join.flag == k.CLONE_NEWNET), "")
+        self.devices = NetDevices(_open(joined or f"/proc/{self.pid}/ns/net", k.O_RDONLY))
+        for device in self.plan.net_devices:
+            self.devices.move(device)
 
     def _limit(self) -> None:
         """The limits come late, when init has made its mounts: it takes more memory than many a program that follows."""
