@@ -57,8 +57,10 @@ class Root:
                     raise
                 depth -= 1
         for part in parts[depth:]:
-            below = self.make_directory(fd, part)
-            k.close(fd)
+            try:
+                below = self.make_directory(fd, part)
+            finally:
+                k.close(fd)
             fd = below
         return fd
 
