@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .configs import Config, base_config, bind, mount
+from .configs import Config, base_config, bind, docker_config, mount, podman_config
 from .harness import Container, eventually
 
 differs = pytest.mark.differs
@@ -198,6 +198,7 @@ def test_many_mounts(container: Container) -> None:
 def test_what_was_killed_can_be_deleted(container: Container, round: int) -> None:
     """SIGKILL anywhere in create, start, exec or delete; then `delete --force` removes all there is."""
     chance = random.Random(SEED * 1000 + round)
+    container.root.mkdir()
     for _ in range(12):
         container.process["args"] = ["sleep", "1000"]
         container.write_config()
@@ -327,7 +328,7 @@ def test_mutated_configs_never_crash_the_runtime(container: Container, part: int
     if container.runtime.name == "runc" and part:
         pytest.skip("one part is enough to prove the test")
     for _ in range(MUTATIONS // 10):
-        container.config = base_config(f"/{container.id}")
+        container.config = starting_point(container, chance)
         done = [mutate(container.config, chance) for _ in range(chance.choice([1, 1, 1, 2, 3]))]
         if unsafe(container.config):
             continue
@@ -341,6 +342,14 @@ def test_mutated_configs_never_crash_the_runtime(container: Container, part: int
         assert deleted.status == 0, f"{done}: {deleted}"
         left = container.traces()
         assert not left, f"{done}: {left}\n{result}"
+
+
+def starting_point(container: Container, chance: random.Random) -> Config:
+    path = f"/{container.id}"
+    kind = chance.choice(["base", "base", "docker", "podman"])
+    if kind == "base":
+        return base_config(path)
+    return (docker_config if kind == "docker" else podman_config)(container.bundle, path)
 
 
 def unsafe(config: Config) -> bool:
