@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a container sees of its cgroups."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci import syscalls as k
+from pyoci.cgroups import layout, manage
+from pyoci.plan.cgroup_view import plan_cgroup_view
+from pyoci.plan.model import CgroupHierarchy, CgroupView, Link, Mount
+from pyoci.rootfs.cgroupfs import mount_cgroups
+from pyoci.rootfs.mounts import Mounter
+from pyoci.rootfs.root import Root
+from tests.cgroups import worlds
+from tests.rootfs.roots import descriptors, in_root, is_mounted, mountinfo, refusal
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroups]
+
+READ_ONLY = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    (tmp_path / "root/cg").mkdir(parents=True)
+    return tmp_path / "root"
+
+
+def mount(attributes: int = READ_ONLY) -> Mount:
+    return Mount(destination="/cg", kind="cgroup", type="cgroup", attr_set=attributes)
+
+
+def view_of(path: str, namespaced: bool) -> CgroupView:
+    return plan_cgroup_view(worlds.planned(path), layout.read(), namespaced)
+
+
+def shown(image: Path, view: CgroupView, look: Any, attributes: int = READ_ONLY) -> Any:
+    def inside(root: Root) -> Any:
+        before = descriptors()
+        mounter = Mounter(root, 0, "")
+        mount_cgroups(mounter, mount(attributes), view)
+        mounter.finish()
+        assert descriptors() == before
+        return look()
+
+    return in_root(image, inside)
+
+
+@pytest.mark.needs_cgroup_v1
+@pytest.mark.parametrize("attributes", [READ_ONLY, k.MOUNT_ATTR_NOSUID])
+def test_without_a_namespace_only_the_containers_own_is_shown(image: Path, attributes: int) -> None:
+    path = worlds.fresh_path()
+    plan = worlds.planned(path)
+    with worlds.removed_afterwards(plan):
+        manage.create(plan)
+        view = view_of(path, namespaced=False)
+
+        def look() -> list[Any]:
+            names = [hierarchy.name for hierarchy in view.hierarchies]
+            infos = [mountinfo(image / "cg" / name) for name in names]
+            roots = {info["root"] for info in infos}
+            options = {info["options"].split(",")[0] for info in (*infos, mountinfo(image / "cg"))}
+            links = [os.readlink(image / "cg" / link.path) == link.target for link in view.links]
+            return [names, sorted(roots), sorted(options), all(links)]
+
+        names, roots, options, links = shown(image, view, look, attributes)
+    assert "memory" in names
+    assert path in roots
+    assert set(roots) <= {path, "/"}, "but for hierarchies in which the container has no cgroup of its own"
+    assert options == ["ro" if attributes == READ_ONLY else "rw"]
+    assert links
+
+
+@pytest.mark.needs_cgroup_v1
+def test_in_a_namespace_each_hierarchy_is_mounted(image: Path) -> None:
+    view = view_of(worlds.fresh_path(), namespaced=True)
+
+    def inside(root: Root) -> list[Any]:
+        k.unshare(k.CLONE_NEWCGROUP)
+        mount_cgroups(Mounter(root, 0, ""), mount(), view)
+        infos = [mountinfo(image / "cg" / hierarchy.name) for hierarchy in view.hierarchies]
+        return [sorted({info["type"] for info in infos}), sorted({info["options"] for info in infos})]
+
+    types, options = in_root(image, inside)
+    assert types == ["cgroup"]
+    assert options == ["ro,nosuid,relatime"]
+
+
+def test_the_unified_hierarchy(image: Path) -> None:
+    view = CgroupView(
+        unified=True, namespaced=True, hierarchies=(CgroupHierarchy(name="", parameters=(), path="/none"),)
+    )
+    info = shown(image, view, lambda: mountinfo(image / "cg"))
+    assert (info["type"], info["options"]) == ("cgroup2", "ro,nosuid,relatime")
+
+
+def test_where_it_may_not_be_mounted_it_is_bound(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/cgroup.procs").touch()
+    view = CgroupView(
+        unified=True, namespaced=False, hierarchies=(CgroupHierarchy(name="", parameters=(), path=f"{tmp_path}/own"),)
+    )
+
+    def forbidden(fstype: str) -> int:
+        raise PermissionError(1, "")
+
+    monkeypatch.setattr(k, "fsopen", forbidden)
+
+    def look() -> list[Any]:
+        return [os.listdir(image / "cg"), mountinfo(image / "cg")["options"].split(",")[:2]]
+
+    assert shown(image, view, look) == [["cgroup.procs"], ["ro", "nosuid"]]
+
+
+def test_what_cannot_be_shown_is_named(image: Path) -> None:
+    hierarchy = CgroupHierarchy(name="memory", parameters=(), path="/no/such/cgroup")
+    view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
+
+    def inside(root: Root) -> str:
+        return refusal(mount_cgroups, Mounter(root, 0, ""), mount(), view)
+
+    assert in_root(image, inside) == "mount cgroup to /cg: no such file or directory"
+
+
+def test_links_beside_a_hierarchy(image: Path, tmp_path: Path) -> None:
+    view = CgroupView(
+        unified=False,
+        namespaced=False,
+        hierarchies=(CgroupHierarchy(name="cpu,cpuacct", parameters=(), path=str(tmp_path)),),
+        links=(Link(path="cpu", target="cpu,cpuacct"), Link(path="cpuacct", target="cpu,cpuacct")),
+    )
+
+    def look() -> list[Any]:
+        entries = {name: os.path.islink(image / "cg" / name) for name in os.listdir(image / "cg")}
+        with pytest.raises(OSError, match="Read-only file system"):
+            (image / "cg/new").touch()
+        return [entries, is_mounted(image / "cg/cpu,cpuacct"), os.path.samefile(image / "cg/cpu", tmp_path)]
+
+    assert shown(image, view, look) == [{"cpu": True, "cpuacct": True, "cpu,cpuacct": False}, True, True]
