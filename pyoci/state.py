@@ -35,6 +35,7 @@ _MAX_STATE = 64 << 20
 class RuntimeState(Record):
     """state.json. `init_process_pid` is 0 until there is one; `init_process_start` is field 22 of proc(5)'s stat, in ticks.
 
+    systemd_unit: what systemd has made for it; "" if its cgroups are ours.
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
     """
 
@@ -49,6 +50,7 @@ class RuntimeState(Record):
     init_process_start: int = 0
     rootless: bool = False
     systemd_cgroup: bool = False
+    systemd_unit: str = ""
     shares_pids: bool = False
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # By library: its modules in order of preference, its Debian package, and its name in the package index.
 LIBRARIES = {
+    "jeepney": (("jeepney",), "python3-jeepney", "jeepney"),
     "jsonschema": (("jsonschema",), "python3-jsonschema", "jsonschema"),
     "pyroute2": (("pyroute2",), "python3-pyroute2", "pyroute2"),
     "seccomp": (("seccomp", "pyseccomp"), "python3-seccomp", "pyseccomp"),
@@ -45,6 +46,15 @@ def load(name: str) -> ModuleType:
     raise PyociError(
         f"the Python library {name} is missing for {sys.executable}: install {package} (Debian) or {project} (pip)"
     )
+
+
+def is_there(name: str) -> bool:
+    """Whether the library can be loaded; it is loaded if so."""
+    try:
+        load(name)
+    except PyociError:
+        return False
+    return True
 
 
 def directories() -> list[str]:

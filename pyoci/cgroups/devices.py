@@ -104,33 +104,47 @@ def allow_everything(ordered: Sequence[Rule]) -> bool:
 
 
 def lines(ordered: Sequence[Rule], tolerate: tuple[str, ...] = ()) -> tuple[Write, ...]:
-    """The rules as writes to devices.allow and devices.deny. Raises CgroupError for a hole in a wildcard.
+    """The rules as writes to devices.allow and devices.deny. Raises CgroupError for a hole in a wildcard."""
+    allowed, listed = exceptions(ordered)
+    verb, counter = ("allow", "deny") if allowed else ("deny", "allow")
+    writes = [_line(verb, "a *:* rwm", tolerate)]
+    for (kind, major, minor), access in listed.items():
+        numbers = ":".join("*" if number == ANY else str(number) for number in (major, minor))
+        writes.append(_line(counter, f"{_LETTERS[kind]} {numbers} {letters(access)}", tolerate))
+    return tuple(writes)
 
-    A cgroup of version 1 has a default and a list of exceptions to it; an exception has no exceptions.
+
+def exceptions(ordered: Sequence[Rule]) -> tuple[bool, dict[tuple[int, int, int], int]]:
+    """Whether all devices are allowed, and the exceptions to that: (kind, major, minor) -> ways of access.
+
+    That is how a cgroup of version 1 holds them; an exception has no exceptions. Raises CgroupError for a hole in a
+    wildcard.
     """
-    allowed, exceptions = False, dict[tuple[int, int, int], int]()
+    allowed, listed = False, dict[tuple[int, int, int], int]()
     for rule in ordered:
         if _is_everything(rule):
-            allowed, exceptions = rule.allow, {}
+            allowed, listed = rule.allow, {}
             continue
         for kind in rule.kinds:
             key = (kind, rule.major, rule.minor)
             if rule.allow != allowed:
-                exceptions[key] = exceptions.get(key, 0) | rule.access
+                listed[key] = listed.get(key, 0) | rule.access
             else:
-                _take_back(exceptions, key, rule)
-    verb, counter = ("allow", "deny") if allowed else ("deny", "allow")
-    writes = [_line(verb, "a *:* rwm", tolerate)]
-    for key, access in exceptions.items():
-        if not allowed:
-            # A request is held against one exception at a time: it must find all of its ways of access in one.
-            for other, more in exceptions.items():
-                access |= more if _within(key, other) else 0
-        kind, major, minor = key
-        numbers = ":".join("*" if number == ANY else str(number) for number in (major, minor))
-        letters = "".join(letter for letter in "rwm" if access & _BITS[letter])
-        writes.append(_line(counter, f"{_LETTERS[kind]} {numbers} {letters}", tolerate))
-    return tuple(writes)
+                _take_back(listed, key, rule)
+    if allowed:
+        return allowed, listed
+    # A request is held against one exception at a time: it must find all of its ways of access in one.
+    whole = {}
+    for key, access in listed.items():
+        for other, more in listed.items():
+            access |= more if _within(key, other) else 0
+        whole[key] = access
+    return allowed, whole
+
+
+def letters(access: int) -> str:
+    """Ways of access as in `rwm`."""
+    return "".join(letter for letter in "rwm" if access & _BITS[letter])
 
 
 def _line(verb: str, value: str, tolerate: tuple[str, ...]) -> Write:

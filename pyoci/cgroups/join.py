@@ -13,6 +13,7 @@ from pyoci.syscalls import O_CLOEXEC, O_DIRECTORY, O_PATH, open, rmdir
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.cgroups.plan import CgroupPlan
+    from pyoci.cgroups.unit import Unit
 
 _TRIES = 5
 
@@ -34,9 +35,12 @@ def open_dir(paths: dict[str, str]) -> int:
 def join(paths: dict[str, str], pid: int, plan: CgroupPlan | None = None) -> dict[str, str]:
     """Move a process into the cgroups; the paths that it is in then, less those that `plan` lets us do without.
 
+    If the plan has a unit of systemd's, it is made here, with the process in it.
     The first of these writes after a while waits for the kernel some 5 to 16 ms (an RCU grace period), so let the process
     have something to do meanwhile. Raises CgroupError.
     """
+    if plan is not None and plan.unit is not None:
+        return _join_unit(plan, plan.unit, pid)
     joined = dict(paths)
     for directory in dict.fromkeys(paths.values()):
         try:
@@ -49,12 +53,28 @@ def join(paths: dict[str, str], pid: int, plan: CgroupPlan | None = None) -> dic
     return joined
 
 
-def join_beside(paths: dict[str, str], pid: int, init_pid: int) -> dict[str, str]:
-    """As `join`, for a process that comes later than init.
+def _join_unit(plan: CgroupPlan, unit: Unit, pid: int) -> dict[str, str]:
+    from pyoci.cgroups import systemd  # only with --systemd-cgroup
+    from pyoci.cgroups.manage import complete  # likewise; it imports this module
+
+    systemd.start(unit, pid)
+    try:
+        paths = complete(plan)
+        # What systemd has put it into stays out: an ordinary user may not write there, be it to change nothing.
+        return join(paths, pid) if plan.mode != "v2" else paths
+    except BaseException:
+        systemd.stop_quietly(unit.name, unit.user)
+        raise
+
+
+def join_beside(paths: dict[str, str], pid: int, init_pid: int, unit: str = "") -> dict[str, str]:
+    """As `join`, for a process that comes later than init. With a `unit` it is the user's systemd that moves the process.
 
     If the container has made itself sub-cgroups with controllers (systemd does, where it may), its own cgroup of version
     2 takes no process any more; then it is the one that init has gone to. Raises CgroupError.
     """
+    if unit:
+        return _attach(paths, pid, init_pid, unit)
     try:
         return join(paths, pid)
     except CgroupError as error:
@@ -62,6 +82,23 @@ def join_beside(paths: dict[str, str], pid: int, init_pid: int) -> dict[str, str
         if "" not in paths or not isinstance(cause, OSError) or cause.errno != errno.EBUSY:
             raise
     return {**paths, **join({"": init_cgroup(paths, init_pid)}, pid)}
+
+
+def _attach(paths: dict[str, str], pid: int, init_pid: int, unit: str) -> dict[str, str]:
+    from pyoci.cgroups.systemd import attach  # only for an ordinary user with --systemd-cgroup
+
+    def move(directory: str) -> None:
+        attach(unit, True, directory.partition(unit)[2].strip("/"), pid)
+
+    try:
+        move(paths[""])
+        return paths
+    except CgroupError:
+        directory = init_cgroup(paths, init_pid)
+        if directory == paths[""]:
+            raise
+        move(directory)
+        return {**paths, "": directory}
 
 
 def init_cgroup(paths: dict[str, str], init_pid: int) -> str:

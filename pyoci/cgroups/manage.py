@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cgroupfs driver: it makes, joins, limits and removes a container's cgroups by their directories and files.
 
-A driver is chosen once, by the plan, whose `driver` the state file keeps; `create`, `join`, `apply` and `remove` are what
-another one (systemd) has to offer beside. Freezing and signalling go by the paths alone and are the same for all.
+A driver is chosen once, by the plan. With a `unit` in the plan it is systemd that makes the cgroup, together with init's
+joining it, so there is nothing to `create`; `complete` then adds what systemd leaves to us, and `apply` tells both. The rest
+(freezing, signalling, removing what is left) goes by the paths alone.
 """
 
 from __future__ import annotations
@@ -25,13 +26,25 @@ def create(plan: CgroupPlan) -> dict[str, str]:
     """Make the cgroups and what a process needs to join them. The paths: those of the plan, less what we may do without.
 
     A cgroup that is there already is used if it is empty and not frozen. On failure what was made is removed again.
-    Raises CgroupError.
+    systemd makes its cgroups later, so there are none yet. Raises CgroupError.
     """
+    if plan.unit is not None:
+        _check_unused(plan.paths, plan.paths)
+        return {}
+    return _completed(plan, shared=False)
+
+
+def complete(plan: CgroupPlan) -> dict[str, str]:
+    """As `create`, for cgroups that init has been put into by systemd, at least where systemd has a use for them."""
+    return _completed(plan, shared=True)
+
+
+def _completed(plan: CgroupPlan, shared: bool) -> dict[str, str]:
     paths = dict(plan.paths)
     made: list[str] = []
     try:
         found = [directory for directory in plan.directories if not _made(plan, directory, paths, made)]
-        if found:
+        if found and not shared:
             _check_unused({name: path for name, path in paths.items() if path in found}, paths)
         if "" in paths and (plan.mode == "v2" or plan.needed):
             enable_controllers(plan, paths[""])
@@ -91,6 +104,10 @@ def apply(plan: CgroupPlan, paths: dict[str, str]) -> tuple[str, ...]:
 
     Raises CgroupError.
     """
+    if plan.unit is not None:
+        from pyoci.cgroups.systemd import limit  # only with --systemd-cgroup
+
+        limit(plan.unit)
     notes = apply_writes(plan.after, paths)
     if plan.devices_by_bpf and "" in paths:
         try:

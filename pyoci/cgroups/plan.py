@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.cgroups.layout import Hierarchy, Layout
+    from pyoci.cgroups.unit import Manager, Unit
 
-CGROUPFS = "cgroupfs"
+CGROUPFS, SYSTEMD = "cgroupfs", "systemd"
 # Processes join in this order; freezer late, so that all else is in place for what may be frozen.
 _ORDER = (
     *("cpuset", "devices", "memory", "cpu", "cpuacct", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "perf_event"),
@@ -27,7 +28,8 @@ _ORDER = (
 class CgroupPlan(Record):
     """Everything about the cgroups of one container.
 
-    driver          "cgroupfs": who makes and removes the directories
+    driver          "cgroupfs" or "systemd": who makes and removes the directories
+    unit            what systemd is to make
     mode            as in Layout
     paths           controller -> directory; what the state file keeps as cgroup_paths
     directories     the directories to be made, each with all of its parents
@@ -44,6 +46,7 @@ class CgroupPlan(Record):
     """
 
     driver: str = CGROUPFS
+    unit: Unit | None = None
     mode: str
     paths: dict[str, str]
     directories: tuple[str, ...]
@@ -59,18 +62,27 @@ class CgroupPlan(Record):
     notes: tuple[str, ...] = ()
 
 
-def plan(config: dict[str, Any], container_id: str, layout: Layout, *, systemd: bool, rootless: bool) -> CgroupPlan:
-    """The plan for a container of this configuration. `rootless`: we may lack permissions that root would have.
+def plan(
+    config: dict[str, Any], container_id: str, layout: Layout, *, systemd: Manager | None = None, rootless: bool
+) -> CgroupPlan:
+    """The plan for a container of this configuration. `systemd` is the one to make its unit; None: we make its cgroups.
+    `rootless`: we may lack permissions that root would have.
 
     Raises CgroupError for limits that this host cannot set, or a cgroupsPath that is none.
     """
-    if systemd:
-        raise CgroupError("the systemd cgroup driver is not available: use cgroupfs (without --systemd-cgroup)")
     linux = config.get("linux") or {}
     resources = linux.get("resources") or {}
     cgroups_path = linux.get("cgroupsPath") or ""
-    paths = _paths(layout, cgroups_path, container_id)
-    unprivileged = rootless and not cgroups_path
+    unit = None
+    if systemd is None:
+        paths = _paths(layout, cgroups_path, container_id)
+    else:
+        from pyoci.cgroups.properties import rounded  # only with --systemd-cgroup
+        from pyoci.cgroups.unit import furnish, place_unit  # only with --systemd-cgroup
+
+        unit = place_unit(config, container_id, systemd, layout.mode)
+        paths = _paths_of(unit, layout)
+    unprivileged = rootless and not cgroups_path and unit is None
     before, after = limits.early(resources, paths), limits.late(resources, paths)
     ruled = devices.rules(resources.get("devices") or [])
     program = None
@@ -81,11 +93,16 @@ def plan(config: dict[str, Any], container_id: str, layout: Layout, *, systemd: 
         program = None if devices.allow_everything(ruled) else devices.program(ruled)
     elif not (unprivileged or devices.allow_everything(ruled)):
         raise CgroupError("linux.resources.devices: no devices controller is mounted on this host")
+    if systemd is not None and unit is not None:
+        after = rounded(after)
+        unit = furnish(unit, container_id, config, (*before, *after), ruled, systemd, layout.mode)
     needed = limits.controllers((*before, *after))
     optional = [name for name in paths if name.startswith("name=")]
     if layout.mode == "hybrid" and "freezer" in paths and not (needed or by_bpf):
         optional.append("")
     return CgroupPlan(
+        driver=SYSTEMD if unit else CGROUPFS,
+        unit=unit,
         mode=layout.mode,
         paths=paths,
         directories=tuple(dict.fromkeys(paths.values())),
@@ -118,6 +135,19 @@ def _paths(layout: Layout, cgroups_path: str, container_id: str) -> dict[str, st
         hierarchy = layout.hierarchies[name]
         start = hierarchy.mount_point.rstrip("/") if absolute else _own(hierarchy, layout.mode == "v2")
         paths[name] = "/".join([start, *(parts or [container_id])])
+    return paths
+
+
+def _paths_of(unit: Unit, layout: Layout) -> dict[str, str]:
+    """Where the unit's cgroup is in each hierarchy."""
+    paths = {}
+    for name in _in_order(layout.hierarchies):
+        directory = layout.hierarchies[name].directory(unit.cgroup)
+        if directory is None:
+            raise CgroupError(
+                f"the cgroup of systemd's, {unit.cgroup}, is not in view below {layout.hierarchies[name].mount_point}"
+            )
+        paths[name] = directory
     return paths
 
 

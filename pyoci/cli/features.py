@@ -6,7 +6,7 @@ The lists are those that the code itself goes by.
 
 from __future__ import annotations
 
-from pyoci import SPEC_VERSION, __version__, capabilities, seccomp
+from pyoci import SPEC_VERSION, __version__, capabilities, seccomp, thirdparty
 from pyoci.cli.options import Call, Command
 from pyoci.cli.output import put
 from pyoci.jsontext import dumps
@@ -44,6 +44,7 @@ def run(call: Call, log: Log) -> int:
 
 def features() -> dict[str, Any]:
     """The features structure."""
+    systemd = thirdparty.is_there("jeepney")
     return {
         "ociVersionMin": _OLDEST_SPEC,
         "ociVersionMax": SPEC_VERSION,
@@ -52,7 +53,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(FLAGS),
             "capabilities": list(capabilities.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": systemd, "systemdUser": systemd, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(seccomp.ACTIONS),

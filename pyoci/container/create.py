@@ -25,6 +25,7 @@ from pyoci.terminal import connect_console_socket
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.bundle import Bundle
+    from pyoci.cgroups.unit import Manager
     from pyoci.container.record import CreateOptions, Settings
     from pyoci.host import Host
     from pyoci.plan.model import Plan
@@ -53,7 +54,7 @@ def decide(settings: Settings, container_id: str, options: CreateOptions) -> tup
         bundle=bundle.directory,
         pivot=not options.no_pivot,
         keyring=not options.no_new_keyring,
-        systemd_cgroup=settings.systemd_cgroup,
+        systemd=_find_systemd(host.rootless) if settings.systemd_cgroup else None,
         cgroups=settings.cgroup_manager != "disabled",
         listen_fds=listen_fds(),
     )
@@ -100,7 +101,7 @@ class Creation:
         exec_fifo.make(fifo, *fifo_owner(plan))
         self.cgroups = launcher.paths = create_cgroups(plan.cgroup)
         launcher.clone(fifo, program, console, self.inherited)
-        self._save(launcher.paths)
+        self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
         launcher.serve()
         if launcher.paths != self.state.cgroup_paths:
             self._save(launcher.paths)
@@ -123,7 +124,8 @@ class Creation:
             annotations=plan.annotations,
             cgroup_paths=plan.cgroup.paths,
             rootless=host.rootless,
-            systemd_cgroup=self.settings.systemd_cgroup,
+            systemd_cgroup=plan.cgroup.unit is not None,
+            systemd_unit=plan.cgroup.unit.name if plan.cgroup.unit else "",
             shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,
         )
 
@@ -166,6 +168,12 @@ class Creation:
             destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
         except PyociError as another:
             error.add_note(f"and then, on the way back: {another.message}")
+
+
+def _find_systemd(user: bool) -> Manager:
+    from pyoci.cgroups.systemd import find  # only with --systemd-cgroup
+
+    return find(user)
 
 
 def keep_inherited(preserve_fds: int, log: int) -> int:

@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroups.unit import Manager
     from pyoci.container.record import Settings
     from pyoci.log import Log
     from pyoci.state import RuntimeState
@@ -59,7 +60,7 @@ def _delete(settings: Settings, directory: StateDir, force: bool) -> None:
     except StateError:
         if not force:
             raise
-        _salvage(directory)
+        _salvage(directory, settings)
         return
     status = container.status()
     if status not in (STOPPED, CREATED) and not force:
@@ -69,13 +70,15 @@ def _delete(settings: Settings, directory: StateDir, force: bool) -> None:
     destroy(directory, container.state, config, settings.log)
 
 
-def _salvage(directory: StateDir) -> None:
+def _salvage(directory: StateDir, settings: Settings) -> None:
     """Remove a container whose record is damaged: where its cgroups are is worked out anew, from its config."""
     from pyoci.cgroups import layout  # for this alone
     from pyoci.cgroups.plan import plan as plan_cgroup  # and this
 
     try:
-        paths = plan_cgroup(directory.config(), directory.id, layout.read(), systemd=False, rootless=False).paths
+        config = directory.config()
+        manager = _manager(config, settings)
+        paths = plan_cgroup(config, directory.id, layout.read(), systemd=manager, rootless=False).paths
         if pids(paths):
             kill_all(paths, k.SIGKILL)
         remove_cgroups(paths)
@@ -84,6 +87,17 @@ def _salvage(directory: StateDir) -> None:
     except StateError:
         pass  # no config either: it was not there long enough to have a cgroup
     directory.remove()
+
+
+def _manager(config: dict[str, Any], settings: Settings) -> Manager | None:
+    """The systemd that made the cgroup, if the form of its path, or our caller, says that one has."""
+    path = (config.get("linux") or {}).get("cgroupsPath") or ""
+    if path.count(":") != 2 if path else not settings.systemd_cgroup:
+        return None
+    from pyoci import host  # only for a record that is damaged
+    from pyoci.cgroups.systemd import find  # likewise
+
+    return find(host.is_rootless() if settings.rootless is None else settings.rootless)
 
 
 def end(state: RuntimeState) -> None:
@@ -112,6 +126,8 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
     """
     failure: PyociError | None = None
     try:
+        if state.systemd_unit and state.cgroup_paths:
+            _stop_unit(state, log)
         if state.cgroup_paths:
             remove_cgroups(state.cgroup_paths)
     except PyociError as error:
@@ -126,6 +142,16 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
         run_hooks("poststop", hooks, told, on_failure=lambda error: log.warning(error.message))
     if failure is not None:
         raise failure
+
+
+def _stop_unit(state: RuntimeState, log: Log) -> None:
+    """A unit without processes and without cgroup ends by itself, so that systemd cannot be asked is not the end."""
+    from pyoci.cgroups.systemd import stop  # only where systemd has made the cgroup
+
+    try:
+        stop(state.systemd_unit, state.rootless)
+    except PyociError as error:
+        log.warning(error.message)
 
 
 def _config(directory: StateDir, log: Log) -> dict[str, Any]:

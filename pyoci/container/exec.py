@@ -62,7 +62,7 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             preserve_fds=inherited,
             keyring=f"_ses.{container_id}",
         ),
-        lambda pid: join_beside(paths, pid, container.state.init_process_pid),
+        lambda pid: join_beside(paths, pid, container.state.init_process_pid, _unit(container)),
     )
     for remark in launched.remarks:
         settings.log.debug(remark)
@@ -139,6 +139,11 @@ def _open_root(pid: int) -> int:
         return k.open(f"/proc/{pid}/root", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
     except OSError as error:
         raise failed("open the container's root", error) from None
+
+
+def _unit(container: Container) -> str:
+    """The unit that only systemd may put processes into: an ordinary user's, as they come from another of his sessions."""
+    return container.state.systemd_unit if container.state.rootless else ""
 
 
 def _paths(paths: dict[str, str], chosen: tuple[str, ...]) -> dict[str, str]:

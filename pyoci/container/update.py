@@ -40,9 +40,17 @@ def update(settings: Settings, container_id: str, changes: dict[str, Any], schem
     saved = linux.get("resources") or {}
     writes = limits.update(saved, changes, paths)
     updated = {**config, "linux": {**linux, "resources": limits.merge(saved, changes)}}
+    unit = container.state.systemd_unit
+    if unit:
+        from pyoci.cgroups import systemd  # only where systemd has made the cgroup
+        from pyoci.cgroups.properties import rounded  # likewise
+
+        writes = rounded(writes)
     former = remember(writes, paths)
     try:
         notes = apply_writes(writes, paths)
+        if unit:
+            systemd.update(unit, container.state.rootless, writes)
         container.directory.write(CONFIG, jsontext.dumps(updated).encode())
     except BaseException as error:
         for problem in put_back(former):

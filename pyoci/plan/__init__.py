@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroups.unit import Manager
     from pyoci.host import Host
 
 
@@ -35,7 +36,7 @@ class Request(Record):
     bundle: str
     pivot: bool = True
     keyring: bool = True
-    systemd_cgroup: bool = False
+    systemd: Manager | None = None
     cgroups: bool = True
     listen_fds: int = 0
 
@@ -53,7 +54,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         env = (*process.env, f"LISTEN_FDS={request.listen_fds}", "LISTEN_PID=1")
         process = process.replace(env=env)
     layout = host.cgroups if request.cgroups else Layout(mode="none", hierarchies={})
-    cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd_cgroup, rootless=host.rootless)
+    cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd, rootless=host.rootless)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
     set_up_dev = sets_up_dev(mounts)
     return Plan(

@@ -90,12 +90,17 @@ def _namespaces(plan: Plan) -> Iterator[str]:
 
 
 def _cgroup_before(cgroup: CgroupPlan) -> Iterator[str]:
+    if cgroup.unit is not None:
+        yield f"systemd starts the unit {cgroup.unit.name}"
+        yield from (f"    {each.text()}" for each in cgroup.unit.properties)
     for directory in cgroup.directories:
-        yield f"mkdir {directory}"
+        yield f"mkdir {directory}" if cgroup.unit is None else f"    in {directory}"
     yield from (write.text() for write in cgroup.before)
 
 
 def _cgroup_after(cgroup: CgroupPlan) -> Iterator[str]:
+    if cgroup.unit is not None:
+        yield from (f"{each.text()}    (property of {cgroup.unit.name})" for each in cgroup.unit.limits)
     yield from (f"{write.text()}    ({write.why})" for write in cgroup.after)
     if cgroup.program is not None:
         yield f"devices: an eBPF program of {len(cgroup.program) // 8} instructions"

@@ -24,7 +24,7 @@ def planned(found: Layout, path: str | None = None, rootless: bool = False, **re
     linux: dict[str, Any] = {"resources": resources}
     if path is not None:
         linux["cgroupsPath"] = path
-    return plan({"linux": linux}, "box", found, systemd=False, rootless=rootless)
+    return plan({"linux": linux}, "box", found, rootless=rootless)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,9 @@ def test_an_ordinary_user_may_do_without() -> None:
 
 
 def test_a_config_without_linux() -> None:
-    made = plan({"ociVersion": "1.0.0"}, "box", V2, systemd=False, rootless=False)
+    made = plan({"ociVersion": "1.0.0"}, "box", V2, rootless=False)
     assert made.paths == {"": "/sys/fs/cgroup/user.slice/user-1000.slice/box"}
     assert made.after == () and made.program
-
-
-def test_the_systemd_driver_is_refused_in_plain_words() -> None:
-    with pytest.raises(CgroupError, match="systemd cgroup driver is not available"):
-        plan({}, "box", V2, systemd=True, rootless=False)
 
 
 def test_a_plan_is_plain_data() -> None:

@@ -27,7 +27,7 @@ def planned(path: str, **resources: object) -> CgroupPlan:
     """The plan for a privileged container (no device rules, unless they are given) on this host."""
     resources.setdefault("devices", [{"allow": True, "access": "rwm"}])
     linux = {"cgroupsPath": path, "resources": resources}
-    return plan({"linux": linux}, "box", layout.read(), systemd=False, rootless=False)
+    return plan({"linux": linux}, "box", layout.read(), rootless=False)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def as_nobody(function: Callable[[], object]) -> None:
 def planned_for_nobody(**resources: object) -> CgroupPlan:
     """The plan for a container of an ordinary user, without a cgroupsPath, on this host."""
     name = f"pyoci-cgroups-test-{os.getpid()}-nobody"
-    return plan({"linux": {"resources": resources}}, name, layout.read(), systemd=False, rootless=True)
+    return plan({"linux": {"resources": resources}}, name, layout.read(), rootless=True)
 
 
 def expect_no_cgroup() -> None:

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits, device rules and annotations as properties of a systemd unit. Pure.
+
+Limits are taken from what is going to be written to the cgroup's files, which says the same for linux.resources and for
+its `unified`. What has no property, or none that this version of systemd knows, is left to the files alone.
+
+Sources: org.freedesktop.systemd1(5), systemd.resource-control(5), and systemd's NEWS for the versions.
+"""
+
+from __future__ import annotations
+
+from pyoci.cgroups.devices import ANY, CHAR, Rule, exceptions, letters
+from pyoci.cgroups.gvariant import parse
+from pyoci.cgroups.writes import Write
+from pyoci.errors import CgroupError
+from pyoci.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_INFINITY = (1 << 64) - 1
+_DEFAULT_PERIOD = 100_000
+_SECOND = 1_000_000
+_PERCENT = _SECOND // 100
+_SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
+_MOST_CPUS = 8192  # CONFIG_NR_CPUS goes no higher
+
+# The first version of systemd to know of
+_DEVICE_NUMBERS, _QUOTA_PERIOD, _ALLOWED_CPUS, _IDLE, _OOM_POLICY = 240, 242, 244, 252, 253
+
+_NUMBERS = {
+    "memory.max": "MemoryMax",
+    "memory.high": "MemoryHigh",
+    "memory.low": "MemoryLow",
+    "memory.min": "MemoryMin",
+    "memory.swap.max": "MemorySwapMax",
+    "pids.max": "TasksMax",
+    "cpu.weight": "CPUWeight",
+    "memory.limit_in_bytes": "MemoryLimit",
+    "cpu.shares": "CPUShares",
+    "blkio.weight": "BlockIOWeight",
+}
+_MASKS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
+_ANNOTATION = "org.systemd.property."
+
+
+class Property(Record):
+    """A property of a unit; `value` is of the D-Bus type `signature`."""
+
+    name: str
+    signature: str
+    value: object
+
+    def text(self) -> str:
+        """`MemoryMax = 67108864`, for people."""
+        value = self.value
+        if isinstance(value, bytes):
+            shown = ",".join(str(bit) for bit in range(8 * len(value)) if value[bit // 8] >> bit % 8 & 1)
+        elif isinstance(value, tuple):
+            shown = ", ".join(" ".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
+        else:
+            shown = "infinity" if value == _INFINITY else str(value)
+        return f"{self.name} = {shown}"
+
+
+def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
+    """The properties that say what these writes do."""
+    values = {write.file: write.value.strip() for write in writes}
+    found = []
+    for file, name in _NUMBERS.items():
+        number = _number(values.get(file, ""))
+        if number is not None:
+            found.append(Property(name=name, signature="t", value=max(number, 1) if name == "TasksMax" else number))
+    if values.get("cpu.idle") == "1" and version >= _IDLE:
+        found = [each for each in found if each.name != "CPUWeight"]
+        found.append(Property(name="CPUWeight", signature="t", value=0))
+    found += _quota(values, version)
+    for file, name in _MASKS.items():
+        mask = _mask(values.get(file, ""))
+        if mask and version >= _ALLOWED_CPUS:
+            found.append(Property(name=name, signature="ay", value=mask))
+    return tuple(found)
+
+
+def _number(text: str) -> int | None:
+    """As the kernel reads it, with a suffix for powers of 1024; None for what it would not take, or what is not there."""
+    if text in ("max", "-1"):
+        return _INFINITY
+    shift = _SUFFIXES.get(text[-1:].lower(), 0)
+    digits = text[:-1] if shift else text
+    return int(digits) << shift if digits.isascii() and digits.isdigit() else None
+
+
+def _quota(values: dict[str, str], version: int) -> list[Property]:
+    present = _quota_and_period(values)
+    if present is None:
+        return []
+    quota, period = present
+    found = [
+        Property(name="CPUQuotaPerSecUSec", signature="t", value=_per_second(quota, period) if quota > 0 else _INFINITY)
+    ]
+    if version >= _QUOTA_PERIOD:
+        found.append(Property(name="CPUQuotaPeriodUSec", signature="t", value=period))
+    return found
+
+
+def _quota_and_period(values: dict[str, str]) -> tuple[int, int] | None:
+    """In microseconds; no quota is -1. None if the writes are about neither, or are nothing that the kernel would take."""
+    if "cpu.max" in values:
+        words = values["cpu.max"].split()
+    elif "cpu.cfs_quota_us" in values or "cpu.cfs_period_us" in values:
+        words = [values.get("cpu.cfs_quota_us", "-1"), values.get("cpu.cfs_period_us", str(_DEFAULT_PERIOD))]
+    else:
+        return None
+    try:
+        quota = -1 if words[0] == "max" else int(words[0])
+        period = int(words[1]) if len(words) > 1 else _DEFAULT_PERIOD
+    except (ValueError, IndexError):
+        return None
+    return (quota, period) if period > 0 else None
+
+
+def _per_second(quota: int, period: int) -> int:
+    """systemd keeps whole percents of a CPU: rounded up, so that what is below may have all that was asked for."""
+    return -(-(quota * _SECOND // period) // _PERCENT) * _PERCENT
+
+
+def rounded(writes: Sequence[Write]) -> tuple[Write, ...]:
+    """The writes, each quota as systemd rounds it: what it writes and what we write must not differ."""
+    apart = _quota_and_period({write.file: write.value for write in writes if write.file.startswith("cpu.cfs_")})
+    done = []
+    for write in writes:
+        present = {"cpu.max": _quota_and_period({write.file: write.value}), "cpu.cfs_quota_us": apart}.get(write.file)
+        if present is not None and present[0] > 0:
+            quota, period = present
+            value = str(_per_second(quota, period) * period // _SECOND)
+            write = write.replace(value=f"{value} {period}" if write.file == "cpu.max" else value)
+        done.append(write)
+    return tuple(done)
+
+
+def _mask(ranges: str) -> bytes:
+    """A list such as `0-2,5` as bits, the lowest first; empty if it is none, or more than a plain list."""
+    bits = 0
+    for part in ranges.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first:
+            continue
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < _MOST_CPUS):
+            return b""
+        bits |= (1 << int(last) + 1) - (1 << int(first))
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def oom_policy(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
+    """What memory.oom.group says, which systemd takes only when the unit starts."""
+    values = {write.file: write.value.strip() for write in writes}
+    policy = {"0": "continue", "1": "kill"}.get(values.get("memory.oom.group", ""))
+    return (Property(name="OOMPolicy", signature="s", value=policy),) if policy and version >= _OOM_POLICY else ()
+
+
+def device_rules(rules: Sequence[Rule], version: int) -> tuple[Property, ...]:
+    """The devices that are allowed, if that is all there is to say: systemd knows neither exceptions nor `*:minor`.
+
+    Otherwise it is told to allow everything. The rules that count are in the cgroup in any case.
+    """
+    if version < _DEVICE_NUMBERS:
+        return ()
+    entries: list[tuple[str, str]] = []
+    policy = "strict"
+    try:
+        allowed, listed = exceptions(rules)
+    except CgroupError:
+        allowed, listed = True, {}
+    if allowed or any(major == ANY != minor for _, major, minor in listed):
+        policy, listed = "auto", {}
+    for (kind, major, minor), access in listed.items():
+        word = "char" if kind == CHAR else "block"
+        path = f"{word}-{'*' if major == ANY else major}" if minor == ANY else f"/dev/{word}/{major}:{minor}"
+        entries.append((path, letters(access)))
+    return (
+        Property(name="DevicePolicy", signature="s", value=policy),
+        Property(name="DeviceAllow", signature="a(ss)", value=()),  # which empties the list
+        *((Property(name="DeviceAllow", signature="a(ss)", value=tuple(entries)),) if entries else ()),
+    )
+
+
+def annotated(annotations: dict[str, str]) -> tuple[Property, ...]:
+    """The annotations org.systemd.property.NAME, their values in GVariant's text format. Raises CgroupError."""
+    found = []
+    for key, text in annotations.items():
+        name = key.removeprefix(_ANNOTATION)
+        if name == key:
+            continue
+        if len(name) < 3 or not (name.isascii() and name.isalpha()):
+            raise CgroupError(f"annotation {key} name incorrect: {name!r} cannot be a property of systemd")
+        try:
+            signature, value = parse(text)
+            # As unit files have it: systemd itself counts in microseconds.
+            if name.endswith("Sec") and name[-4:-3].islower():
+                name, signature, value = f"{name[:-3]}USec", "t", _microseconds(value)
+        except ValueError as error:
+            raise CgroupError(f"annotation {key}={text} value parse error: {error}") from None
+        found.append(Property(name=name, signature=signature, value=value))
+    return tuple(found)
+
+
+def _microseconds(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value * _SECOND <= _INFINITY:
+        raise ValueError(f"{value!r} is no number of seconds")
+    return int(value * _SECOND)
