@@ -117,6 +117,17 @@ def test_schemas_come_along(prefix: Path) -> None:
     assert sorted(path.name for path in installed.iterdir()) == schemas
 
 
+def test_the_manual_and_the_completions_come_along(prefix: Path) -> None:
+    share = prefix / "share"
+    assert sorted(str(path.relative_to(share)) for path in share.rglob("*") if path.is_file()) == [
+        "bash-completion/completions/pyoci",
+        "fish/vendor_completions.d/pyoci.fish",
+        "man/man8/pyoci.8",
+        "zsh/site-functions/_pyoci",
+    ]
+    assert (share / "man" / "man8" / "pyoci.8").read_text() == (REPOSITORY / "docs" / "pyoci.8").read_text()
+
+
 def test_the_interpreters_libraries_are_found(prefix: Path) -> None:
     library = prefix / "lib" / "pyoci"
     code = f"import sys; sys.path.insert(0, {str(library)!r}); from pyoci import thirdparty; import json"
