@@ -2,13 +2,14 @@
 """What pyoci has to say, to the log file that an engine reads and to the person at stderr.
 
 The contract that engines rely on: containerd takes the last line of level `error` of a JSON log; podman parses the
-whole JSON log as one object; conmon passes stderr on. Hence, of a call without `--debug`, a JSON log gets its one
-error and nothing else, and stderr gets the same text. Without a log file stderr is the log, in the format asked for.
+whole JSON log as one object, or failing that looks at stderr; conmon passes stderr on. And the stderr of create, run
+and exec is that of the container: what is written there without need, its user takes for output of the program.
+Without a log file stderr is the log, in the format asked for.
 
-                    JSON file       text file      stderr
-    error           always          always         always
-    warning         with --debug    always         unless the engine takes stderr for output
-    info, debug     with --debug    with --debug   with --debug, when there is no file
+                    file            stderr
+    error           always          always
+    warning         always          when there is no file
+    info, debug     with --debug    with --debug, when there is no file
 
 Nothing here raises: a full disk must not hide the failure that is being reported. A process inside a container never
 logs; what it has to report goes through its channel.
@@ -26,16 +27,12 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))
 
 
 class Log:
-    """Where messages go. Levels are those of runc's log: error, warning, info, debug.
-
-    `quiet` keeps warnings off stderr if there is a file for them: some engines read stdout and stderr as one text.
-    """
+    """Where messages go. Levels are those of runc's log: error, warning, info, debug."""
 
     def __init__(self) -> None:
         self.fd = -1
         self.json = False
         self.verbose = False
-        self.quiet = False
 
     def open(self, path: str) -> None:
         """Append to a log file from now on, made with mode 0644 if it is missing. Raises OSError."""
@@ -51,10 +48,7 @@ class Log:
 
     def warning(self, message: str) -> None:
         """Something that the caller should know, though the call goes on."""
-        if self.verbose or not self.json:
-            self._write_file("warning", message)
-        if self.fd < 0 or not self.quiet:
-            self._write_stderr("warning", message)
+        self._write("warning", message)
 
     def info(self, message: str) -> None:
         """A step on the way, told with --debug only."""
@@ -65,10 +59,16 @@ class Log:
         self._trace("debug", message)
 
     def _trace(self, level: str, message: str) -> None:
-        if self.verbose and self.fd >= 0:
+        if self.verbose:
+            self._write(level, message)
+
+    def _write(self, level: str, message: str) -> None:
+        if self.fd >= 0:
             self._write_file(level, message)
-        elif self.verbose:
-            self._write_stderr(level, message)
+        elif self.json:
+            _put(_STDERR, _json_line(level, message, {}))
+        else:
+            _put(_STDERR, f"pyoci: {level}: {printable(message)}\n")
 
     def _write_file(self, level: str, message: str, details: dict[str, object] | None = None) -> None:
         if self.fd < 0:
@@ -77,12 +77,6 @@ class Log:
             _put(self.fd, _json_line(level, message, details or {}))
         else:
             _put(self.fd, f'time="{timestamp()}" level={level} msg={quote(message)}\n')
-
-    def _write_stderr(self, level: str, message: str) -> None:
-        if self.json and self.fd < 0:
-            _put(_STDERR, _json_line(level, message, {}))
-        else:
-            _put(_STDERR, f"pyoci: {level}: {printable(message)}\n")
 
 
 def timestamp() -> str:

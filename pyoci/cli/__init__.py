@@ -117,7 +117,6 @@ class _Invocation:
             _help().put_help(call.command)
             return 0
         check_arguments(call)
-        self.log.quiet = call.command.combined
         self.log.debug(f"pyoci {__version__}: {call.command.name}, {call.values}, {call.arguments}")
         if call.outer is not None and call.outer.given("criu"):
             self.log.warning("--criu is ignored: there is nothing here that would call criu")

@@ -60,7 +60,6 @@ class Command(Record):
     pairs of a code and its meaning. `description` is paragraphs parted by blank lines; an indented one stays as it is.
 
     `passes_on`: what follows the first argument is not ours, whatever it looks like.
-    `combined`: engines read stdout and stderr of this command as one text, which nothing may disturb.
     `near_container`: it lets a process into a container, so that what is inside may get a look at it.
     `failure`: the exit code if it fails.
     """
@@ -76,7 +75,6 @@ class Command(Record):
         ("1", "failed; the reason is on stderr and in the log"),
     )
     passes_on: bool = False
-    combined: bool = False
     near_container: bool = False
     failure: int = 1
 

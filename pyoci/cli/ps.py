@@ -49,7 +49,6 @@ prints, without the lines of other processes; options for ps may follow the cont
         ("pyoci ps --format json web", "their pids, for a program"),
     ),
     passes_on=True,
-    combined=True,
 )
 _EXECUTABLE = 1
 _USUAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"

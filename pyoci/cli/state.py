@@ -29,7 +29,6 @@ The status is found out at the time of the call. It is one of:
     stopped    its process has ended; pid is 0 then""",
     arguments=(CONTAINER_ID,),
     examples=(("pyoci state web", "show the state of the container web"),),
-    combined=True,
 )
 
 
