@@ -50,6 +50,11 @@ MAY_LOAD = {
     "kill": LIFE | {"cgroups.processes"},
     "delete": LIFE | {"cgroups.processes", "cgroups.remove"},
     "start": LIFE | {"process.exec_fifo"},
+    "update": LIFE
+    | {"spec", "cgroups.limits", "cgroups.v1", "cgroups.v2", "cgroups.writes", "cgroups.apply", "cgroups.undo"},
+    "events": LIFE
+    | {"cgroups.stats", "cgroups.stats_v1", "cgroups.stats_v2", "cgroups.readings", "cgroups.oom"}
+    | {"cgroups.processes"},
 }
 """Members of the package, or modules in them, by command. A package's own file comes with any part of it."""
 
@@ -94,6 +99,8 @@ def life(bundle: Path, tmp_path: Path, subreaper: None) -> Iterator[dict[str, se
         "start": ["start", name],
         "list": ["list"],
         "exec": ["exec", name, "sh", "-c", "true"],
+        "update": ["update", "--pids-limit", "100", name],
+        "events": ["events", "--stats", name],
         "pause": ["pause", name],
         "resume": ["resume", name],
         "kill": ["kill", name, "KILL"],

@@ -22,6 +22,7 @@ from pyoci.syscalls import (
     eventfd_read,
     lseek,
     open,
+    poll,
     read,
     write,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 _THERE = 0
+_LAST_COUNT = 200  # milliseconds
 
 
 def watch(paths: dict[str, str]) -> Watch | None:
@@ -64,12 +66,21 @@ class _EventWatch:
         close(watched)
 
     def happened(self) -> bool:
+        count = self._count()
+        if not count or access(self._control, _THERE):
+            return count > 0
+        # The end of the cgroup is counted as well, but later than it shows.
+        watching = poll()
+        watching.register(self.fd, POLLIN)
+        if count == 1 and watching.poll(_LAST_COUNT):
+            count += self._count()
+        return count > 1
+
+    def _count(self) -> int:
         try:
-            count = eventfd_read(self.fd)
+            return eventfd_read(self.fd)
         except BlockingIOError:
-            return False
-        # The end of the cgroup counts as well.
-        return count > (0 if access(self._control, _THERE) else 1)
+            return 0
 
 
 class _FileWatch:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pyoci import cli
+from pyoci.cli.events import _tell
 from pyoci.cli.kill import signal_number
 from pyoci.cli.options import Call, check_arguments, parse
 from pyoci.cli.settings import GLOBAL
@@ -20,7 +21,7 @@ from pyoci.log import Log
 ID = "d" * 64
 FUNCTIONS = (
     *("create.create", "run.run", "start.start", "delete.delete", "exec.exec_"),
-    *("control.kill", "control.pause", "control.resume"),
+    *("control.kill", "control.pause", "control.resume", "update.update", "events.follow"),
 )
 Calls = list[tuple[str, tuple[Any, ...]]]
 Invoke = Callable[..., Any]
@@ -108,6 +109,13 @@ SIMPLE = [
     ("kill --all ID 9", ("kill", (ID, 9, True))),
     ("kill -a ID KILL", ("kill", (ID, 9, True))),
     ("kill ID sigusr1 --all", ("kill", (ID, 10, True))),
+    ("update --pids-limit 5 ID", ("update", (ID, {"pids": {"limit": 5}}, ()))),
+    (
+        "update --l3-cache-schema L3:0=f --mem-bw-schema MB:0=20 ID",
+        ("update", (ID, {}, ("L3:0=f", "MB:0=20"))),
+    ),
+    ("events ID", ("follow", (ID, 5.0, _tell, 1))),
+    ("events --interval 1m30s ID", ("follow", (ID, 90.0, _tell, 1))),
     ("delete ID", ("delete", (ID, False))),
     ("delete --force ID", ("delete", (ID, True))),
     ("delete -f ID", ("delete", (ID, True))),
@@ -184,6 +192,10 @@ def test_exec(calls: Calls, line: str, options: dict[str, Any]) -> None:
         ("exec --cgroup :a ID ls", "the name of a controller is missing"),
         ("exec --cgroup cpu,:a ID ls", "the name of a controller is missing"),
         ("exec --cgroup cpu:a --cgroup cpu:b ID ls", "the controller cpu has a path already"),
+        ("events --interval 0s ID", "--interval is '0s', and has to be more than 0"),
+        ("events --interval 5 ID", "--interval is '5', and not a duration"),
+        ("update --memory 64x ID", "--memory is '64x', and not a number of bytes"),
+        ("update --cpu-share -1 ID", "--cpu-share is '-1', and not a number from 0 on"),
         ("kill ID NOPE", "unknown signal 'NOPE'"),
         ("kill ID SIGKIL", "did you mean KILL?"),
         ("kill ID 65", "no signal has the number 65"),
