@@ -37,6 +37,7 @@ class RuntimeState(Record):
 
     systemd_unit: what systemd has made for it; "" if its cgroups are ours.
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
+    intel_rdt_is_own: its class of service was made for it, and goes with it; its monitoring group always does.
     """
 
     id: str
@@ -52,6 +53,9 @@ class RuntimeState(Record):
     systemd_cgroup: bool = False
     systemd_unit: str = ""
     shares_pids: bool = False
+    intel_rdt_path: str = ""
+    intel_rdt_mon_path: str = ""
+    intel_rdt_is_own: bool = False
 
 
 def check_id(container_id: str) -> None:

@@ -100,6 +100,10 @@ class Creation:
         fifo = f"{directory.path}/{FIFO}"
         exec_fifo.make(fifo, *fifo_owner(plan))
         self.cgroups = launcher.paths = create_cgroups(plan.cgroup)
+        if plan.intel_rdt:
+            from pyoci.process.intel_rdt import make  # few hosts have it
+
+            self.state = self.state.replace(intel_rdt_is_own=make(plan.intel_rdt))
         launcher.clone(fifo, program, console, self.inherited)
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
         launcher.serve()
@@ -127,6 +131,9 @@ class Creation:
             systemd_cgroup=plan.cgroup.unit is not None,
             systemd_unit=plan.cgroup.unit.name if plan.cgroup.unit else "",
             shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,
+            intel_rdt_path=plan.intel_rdt.group if plan.intel_rdt else "",
+            intel_rdt_mon_path=plan.intel_rdt.monitoring if plan.intel_rdt else "",
+            intel_rdt_is_own=bool(plan.intel_rdt and plan.intel_rdt.own and not k.access(plan.intel_rdt.group, 0)),
         )
 
     def _save(self, paths: dict[str, str]) -> None:

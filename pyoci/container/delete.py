@@ -126,6 +126,10 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
     """
     failure: PyociError | None = None
     try:
+        if state.intel_rdt_path:
+            from pyoci.process.intel_rdt import remove  # few hosts have it
+
+            remove(state.intel_rdt_path if state.intel_rdt_is_own else "", state.intel_rdt_mon_path)
         if state.systemd_unit and state.cgroup_paths:
             _stop_unit(state, log)
         if state.cgroup_paths:

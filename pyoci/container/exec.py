@@ -62,7 +62,7 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             preserve_fds=inherited,
             keyring=f"_ses.{container_id}",
         ),
-        lambda pid: join_beside(paths, pid, container.state.init_process_pid, _unit(container)),
+        lambda pid: _place(container, paths, pid),
     )
     for remark in launched.remarks:
         settings.log.debug(remark)
@@ -75,6 +75,16 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     if ours >= 0:
         foreground.attach(receive_master(ours))
     return foreground.wait(launched.pid, launched.pidfd)
+
+
+def _place(container: Container, paths: dict[str, str], pid: int) -> None:
+    """Put a process into the container's cgroup and, if it has one, its class of service."""
+    state = container.state
+    if state.intel_rdt_path:
+        from pyoci.process.intel_rdt import enter  # few hosts have it
+
+        enter(pid, state.intel_rdt_path, state.intel_rdt_mon_path)
+    join_beside(paths, pid, state.init_process_pid, _unit(container))
 
 
 def _check_status(container: Container, options: ExecOptions) -> None:

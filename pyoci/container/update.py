@@ -48,6 +48,10 @@ def update(settings: Settings, container_id: str, changes: dict[str, Any], schem
         writes = rounded(writes)
     former = remember(writes, paths)
     try:
+        if schemata:
+            from pyoci.process.intel_rdt import set_schemata  # few hosts have it
+
+            set_schemata(container.state.intel_rdt_path, schemata)
         notes = apply_writes(writes, paths)
         if unit:
             systemd.update(unit, container.state.rootless, writes)

@@ -13,7 +13,7 @@ from pyoci.errors import SpecError
 from pyoci.host import clean_path
 from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
-from pyoci.plan.model import Hooks, Namespaces, NetDevice, Plan, Rootfs
+from pyoci.plan.model import Hooks, IntelRdt, Namespaces, NetDevice, Plan, Rootfs
 from pyoci.plan.mounts import PROPAGATIONS, plan_mounts
 from pyoci.plan.namespaces import plan_namespaces
 from pyoci.plan.process import plan_process
@@ -77,6 +77,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         seccomp=seccomp,
         hooks=plan_hooks(config),
         net_devices=_plan_net_devices(linux, namespaces, host),
+        intel_rdt=_plan_intel_rdt(linux, host, request.id),
         listen_fds=request.listen_fds,
         warnings=(*warnings, *cgroup.notes),
     )
@@ -88,6 +89,15 @@ def _plan_net_devices(linux: dict[str, Any], namespaces: Namespaces, host: Host)
     from pyoci.plan.net_devices import plan_net_devices  # few containers have any
 
     return plan_net_devices(linux["netDevices"], namespaces, host)
+
+
+def _plan_intel_rdt(linux: dict[str, Any], host: Host, container_id: str) -> IntelRdt | None:
+    if "intelRdt" not in linux:
+        return None
+    from pyoci.plan.intel_rdt import plan_intel_rdt  # few hosts have it
+
+    mount_point = next((mount.point for mount in host.mounts if mount.fstype == "resctrl"), "")
+    return plan_intel_rdt(linux["intelRdt"], container_id, mount_point)
 
 
 def plan_hooks(config: dict[str, Any]) -> Hooks:

@@ -136,6 +136,21 @@ class NetDevice(Record):
     inside: str
 
 
+class IntelRdt(Record):
+    """A class of service: a directory of the resctrl file system, and what its schemata are set to.
+
+    `own`: it is named after the container and removed with it if it was made for it. `compared` are lines that a group
+    which was there before has to have. `monitoring` is the directory of the container's monitoring group, or "".
+    """
+
+    group: str
+    own: bool
+    made_if_missing: bool
+    schemata: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
+    monitoring: str = ""
+
+
 class Limit(Record):
     """A resource limit; `number` is the kernel's RLIMIT_*."""
 
@@ -199,5 +214,6 @@ class Plan(Record):
     seccomp: SeccompPlan | None
     hooks: Hooks
     net_devices: tuple[NetDevice, ...] = ()
+    intel_rdt: IntelRdt | None = None
     listen_fds: int = 0
     warnings: tuple[str, ...] = ()

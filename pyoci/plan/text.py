@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pyoci.cgroups.plan import CgroupPlan
-    from pyoci.plan.model import Mapping, Mount, Plan, Process, Rootfs
+    from pyoci.plan.model import IntelRdt, Mapping, Mount, Plan, Process, Rootfs
 
 _MOUNT_ATTRIBUTES = (
     (k.MOUNT_ATTR_RDONLY, "ro"),
@@ -54,6 +54,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
     yield "cgroup: made before the process is", _cgroup_before(plan.cgroup)
     yield "namespaces", _namespaces(plan)
     yield "host name", _host_names(plan)
+    yield "class of service (Intel RDT)", _intel_rdt(plan.intel_rdt)
     yield "network devices, moved into the container", [f"{one.name} as {one.inside}" for one in plan.net_devices]
     yield "root", _root(plan.rootfs)
     yield "mounts, in this order", _columns(_mount(mount) for mount in plan.mounts)
@@ -113,6 +114,14 @@ def _host_names(plan: Plan) -> Iterator[str]:
         yield f"domain name {plan.domainname}"
     if plan.namespaces.new & k.CLONE_NEWNET:
         yield "lo up"
+
+
+def _intel_rdt(rdt: IntelRdt | None) -> Iterator[str]:
+    if rdt:
+        yield f"{'make, if it is missing,' if rdt.made_if_missing else 'enter'} {rdt.group}"
+        yield from rdt.schemata
+        if rdt.monitoring:
+            yield f"monitored as {rdt.monitoring}"
 
 
 def _root(rootfs: Rootfs) -> Iterator[str]:

@@ -85,6 +85,10 @@ class Launcher:
             write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
             self._send(messages.MAPPED)
         self.paths = join(self.paths, self.pid, self.plan.cgroup)
+        if self.plan.intel_rdt:
+            from pyoci.process.intel_rdt import enter  # few hosts have it
+
+            enter(self.pid, self.plan.intel_rdt.group, self.plan.intel_rdt.monitoring)
         if self.plan.net_devices:
             self._move_devices()
         self._send(messages.PLACED)
