@@ -40,6 +40,7 @@ from pyoci.syscalls import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyoci.notify import Proxy
     from pyoci.relay import Relay
 
 SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGURG, SIGWINCH = 1, 2, 3, 13, 23, 28
@@ -64,6 +65,7 @@ class Foreground:
         self.signals = -1
         self.status: int | None = None
         self.relay: Relay | None = None
+        self.proxy: Proxy | None = None
 
     def prepare(self) -> None:
         """Block the signals and open the signalfd. They queue up until `wait`. Raises PyociError."""
@@ -118,6 +120,8 @@ class Foreground:
             waiting = poll()
             waiting.register(self.signals, POLLIN)
             waiting.register(pidfd, POLLIN)
+            if self.proxy:
+                waiting.register(self.proxy.fd, POLLIN)
             for fd, events in relay.interests() if relay else ():
                 waiting.register(fd, events)
             ready = {fd for fd, _ in waiting.poll(relay.patience() if relay else None)}
@@ -126,8 +130,20 @@ class Foreground:
                     self._forward(number, pid, pidfd)
             if relay:
                 relay.serve(ready)
+            if self.proxy and self.proxy.fd in ready:
+                self._pass_on_readiness(self.proxy)
             if pidfd in ready:
                 return self._exit_code(pid)
+
+    def _pass_on_readiness(self, proxy: Proxy) -> None:
+        """Our caller's main process is this one, whose signals reach the container."""
+        try:
+            if not proxy.serve(getpid()):
+                return
+        except PyociError:
+            pass  # whoever wanted to know is gone
+        proxy.close()
+        self.proxy = None
 
     def _received(self) -> list[int]:
         """The signals that have come in, but for those that are no message to the container."""

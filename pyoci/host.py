@@ -28,7 +28,8 @@ class Host(Record):
 
     `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
     `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `euid` is our user;
-    `network_devices` are those of the config's that are here.
+    `network_devices` are those of the config's that are here; `apparmor` and `selinux` tell whether these confine
+    processes here, if the config's process asks for one.
     """
 
     cgroups: Layout
@@ -42,6 +43,8 @@ class Host(Record):
     own_namespaces: dict[str, bool] = {}  # noqa: RUF012
     euid: int = 0
     network_devices: tuple[str, ...] = ()
+    apparmor: bool = False
+    selinux: bool = False
 
     def mount_point_of(self, path: str) -> str:
         """The mount that a path lies on."""
@@ -69,6 +72,8 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
     joined = [item["path"] for item in linux.get("namespaces") or () if item.get("path") and item["type"] == "network"]
     root = (config.get("root") or {}).get("path") or ""
     path = clean_path(root if root.startswith("/") else f"{bundle}/{root}")
+    mounts = tuple(_host_mount(line) for line in mountinfo.splitlines())
+    process = config.get("process") or {}
     return Host(
         cgroups=parse_layout(mountinfo, read_text("/proc/self/cgroup")),
         rootless=is_rootless() if rootless is None else rootless,
@@ -76,11 +81,13 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
         grantable_capabilities=grantable_capabilities(last),
         seccomp_flags=supported_flags() if linux.get("seccomp") else (),
         has_kcore=_exists("/proc/kcore"),
-        mounts=tuple(_host_mount(line) for line in mountinfo.splitlines()),
+        mounts=mounts,
         real_paths={path: real_path(path)},
         own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for path in joined},
         euid=k.geteuid(),
         network_devices=tuple(name for name in linux.get("netDevices") or () if _has_device(name)),
+        apparmor=bool(process.get("apparmorProfile")) and _has_apparmor(),
+        selinux=bool(process.get("selinuxLabel")) and any(mount.fstype == "selinuxfs" for mount in mounts),
     )
 
 
@@ -150,6 +157,13 @@ def _exists(path: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_apparmor() -> bool:
+    try:
+        return read_text("/sys/module/apparmor/parameters/enabled").startswith("Y")
+    except OSError:
+        return False
 
 
 def _has_device(name: str) -> bool:

@@ -186,6 +186,7 @@ class Filter:
         self._program = buffer(program)
         self._fprog = buffer(_sock_fprog.pack(len(program) // 8, address(self._program)))
         self._flags = flags
+        self.listens = bool(flags & FLAG_NEW_LISTENER)
 
     def load(self) -> int:
         """Put this process under the filter. Runs inside; needs no_new_privs or CAP_SYS_ADMIN.
@@ -196,7 +197,7 @@ class Filter:
             listener = seccomp(SECCOMP_SET_MODE_FILTER, self._flags, self._fprog)
         except OSError as error:
             raise failed("unable to init seccomp: load the filter", error) from error
-        return listener if self._flags & FLAG_NEW_LISTENER else -1
+        return listener if self.listens else -1
 
 
 def send_listener(path: str, process_state: bytes, listener: int) -> None:

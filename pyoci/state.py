@@ -3,7 +3,8 @@
 
 `<root>/<id>/` holds `state.json` (a Record that names what was made for the container, written before it is made, so that
 a create that was killed half-way can be deleted), `config.json` (what was validated, for start, exec and delete, whatever
-has become of the bundle), `exec.fifo` while the container waits to be started, and `seccomp.bpf`, the compiled filter.
+has become of the bundle), `exec.fifo` while the container waits to be started, `seccomp.bpf`, the compiled filter, and `notify`,
+the directory of the socket on which the program says that it is ready.
 
 Whether a container runs is never stored: it follows from its init process, the fifo and the freezer.
 """
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
-STATE, CONFIG, FIFO, FILTER = "state.json", "config.json", "exec.fifo", "seccomp.bpf"
+STATE, CONFIG, FIFO, FILTER, NOTIFY = "state.json", "config.json", "exec.fifo", "seccomp.bpf", "notify"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _ID_LENGTH = 1024
 _LOCK_PATIENCE = 10.0
@@ -37,6 +38,7 @@ class RuntimeState(Record):
 
     systemd_unit: what systemd has made for it; "" if its cgroups are ours.
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
+    new_keyring: it has a session keyring of its own, for exec to join.
     intel_rdt_is_own: its class of service was made for it, and goes with it; its monitoring group always does.
     """
 
@@ -53,6 +55,7 @@ class RuntimeState(Record):
     systemd_cgroup: bool = False
     systemd_unit: str = ""
     shares_pids: bool = False
+    new_keyring: bool = True
     intel_rdt_path: str = ""
     intel_rdt_mon_path: str = ""
     intel_rdt_is_own: bool = False
@@ -177,8 +180,12 @@ class StateDir:
 
     def has_fifo(self) -> bool:
         """Whether the container still waits to be started."""
+        return self.has(FIFO)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is in the directory."""
         try:
-            k.lstat(f"{self.path}/{FIFO}")
+            k.lstat(f"{self.path}/{name}")
         except OSError:
             return False
         return True
@@ -263,7 +270,7 @@ def open_init(state: RuntimeState) -> int:
 
 def container_ids(root: str) -> list[str]:
     """Every id below a root, sorted. Raises FileNotFoundError if the root is not there."""
-    return sorted(name for name in k.listdir(root) if not name.startswith("."))
+    return sorted(name for name in k.listdir(root) if _ID_CHARACTERS.issuperset(name))
 
 
 _KINDS = {"str": str, "int": int, "bool": bool, "dict[str, str]": dict}

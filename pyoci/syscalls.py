@@ -43,6 +43,7 @@ from _socket import (  # noqa: F401
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
+    SOCK_NONBLOCK,
     SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -124,7 +125,6 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     rmdir,
     scandir,
     sched_getaffinity,
-    sched_setaffinity,
     set_blocking,
     set_inheritable,
     setgid,
@@ -414,6 +414,7 @@ _sethostname = _function("sethostname", "sl")
 _setdomainname = _function("setdomainname", "sl")
 _prlimit = _function("prlimit64", "llpp")
 _personality = _function("personality", "l")
+_sched_setaffinity = _function("sched_setaffinity", "llp")
 _execve = _function("execve", "spp")
 _memcpy = _function("memcpy", "psl")
 _memset = _function("memset", "pll")
@@ -466,6 +467,30 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
 def personality(persona: int) -> int:
     """personality(2)."""
     return _check(_personality(persona))
+
+
+def sched_setaffinity(pid: int, mask: bytes) -> None:
+    """sched_setaffinity(2): bit n of the mask is CPU n. The kernel leaves out what it, or the cpuset, does not have."""
+    array = buffer(mask)
+    _check(_sched_setaffinity(pid, len(mask), address(array)))
+
+
+def sched_setattr(pid: int, attributes: bytes) -> None:
+    """sched_setattr(2) with a struct sched_attr."""
+    array = buffer(attributes)
+    _check(_syscall_lpl(_old["sched_setattr"], pid, address(array), 0))
+
+
+def ioprio_set(which: int, who: int, priority: int) -> None:
+    """ioprio_set(2)."""
+    _check(_syscall_lll(_old["ioprio_set"], which, who, priority))
+
+
+def set_mempolicy(mode: int, nodes: bytes) -> None:
+    """set_mempolicy(2): bit n of the mask is node n."""
+    array = buffer(nodes)
+    # The kernel takes one bit less than it is told of.
+    _check(_syscall_lpl(_old["set_mempolicy"], mode, address(array) if nodes else 0, 8 * len(nodes) + 1))
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
@@ -611,6 +636,11 @@ def reset_signals(blocked: Iterable[int] = ()) -> None:
     pthread_sigmask(SIG_SETMASK, blocked)
 
 
+def default_signal(number: int) -> None:
+    """The default disposition for one signal, whatever our caller has left us."""
+    _sigaction(number, SIG_DFL)
+
+
 def seqpacket_pair() -> tuple[int, int]:
     """socketpair(2) of Unix sockets that keep messages whole, close-on-exec."""
     one, other = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
@@ -641,6 +671,39 @@ def connect_unix(path: str) -> int:
         return connection.detach()
     finally:
         close(target)
+
+
+def connect_datagram(name: str) -> int:
+    """A datagram socket connected to a path of any length, or to an abstract name if it starts with `@`."""
+    endpoint = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    target = -1
+    try:
+        if name.startswith("@"):
+            endpoint.connect(b"\0" + encode(name[1:]))
+        else:
+            target = open(name, O_PATH | O_CLOEXEC)
+            endpoint.connect(f"/proc/self/fd/{target}")
+        return endpoint.detach()
+    except OSError as error:
+        endpoint.close()
+        raise OSError(error.errno, error.strerror, name) from None
+    finally:
+        if target >= 0:
+            close(target)
+
+
+def bind_datagram(directory: str, name: str) -> int:
+    """A new datagram socket at this name in a directory, whose path may be of any length; non-blocking."""
+    endpoint = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    place = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC)
+    try:
+        endpoint.bind(f"/proc/self/fd/{place}/{name}")
+        return endpoint.detach()
+    except OSError as error:
+        endpoint.close()
+        raise OSError(error.errno, error.strerror, f"{directory}/{name}") from None
+    finally:
+        close(place)
 
 
 def send_fd(connection: int, payload: bytes, fd: int) -> None:

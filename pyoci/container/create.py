@@ -14,12 +14,13 @@ from pyoci import state as states
 from pyoci import syscalls as k
 from pyoci.cgroups.manage import create as create_cgroups
 from pyoci.container.record import hook_state
-from pyoci.errors import HookFailed, PyociError, UsageError, failed
+from pyoci.errors import HookFailed, PyociError, UsageError, describe, failed
 from pyoci.plan import Request
 from pyoci.plan import plan as make_plan
 from pyoci.process import exec_fifo
+from pyoci.process.confine import text_of
 from pyoci.process.launcher import Launcher, fifo_owner
-from pyoci.state import CONFIG, FIFO, FILTER, RuntimeState, StateDir
+from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, RuntimeState, StateDir
 from pyoci.terminal import connect_console_socket
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ _FIRST_FD = 3
 
 def create(settings: Settings, container_id: str, options: CreateOptions) -> None:
     """Make a container that waits to be started. Raises SpecError with all that is wrong, or PyociError; then nothing is left."""
-    inherited = keep_inherited(options.preserve_fds, settings.log.fd)
+    inherited = keep_inherited(options.preserve_fds, settings.log.fd, listen_fds())
     Creation(settings, container_id, options, inherited).create()
 
 
@@ -57,6 +58,8 @@ def decide(settings: Settings, container_id: str, options: CreateOptions) -> tup
         systemd=_find_systemd(host.rootless) if settings.systemd_cgroup else None,
         cgroups=settings.cgroup_manager != "disabled",
         listen_fds=listen_fds(),
+        listen_names=k.environ.get(b"LISTEN_FDNAMES", b"").decode("utf-8", "surrogateescape"),
+        notify=f"{settings.root}/{container_id}/{NOTIFY}" if k.environ.get(b"NOTIFY_SOCKET") else "",
     )
     return bundle, host, make_plan(bundle.config, host, request)
 
@@ -81,22 +84,28 @@ class Creation:
         for warning in plan.warnings:
             self.settings.log.warning(warning)
         console = self._open_console(plan.process.terminal)
-        program = _compile(plan)
+        receiver = connect_pidfd_socket(self.options.pidfd_socket)
         self.directory.make(self.settings.root)
         self.state = self._record(bundle, host, plan)
         self.launcher = Launcher(plan, {}, hook_state(self.state), host.rootless)
         try:
-            self._make(bundle, plan, program, console)
+            self._make(bundle, plan, console)
+            self._tell(receiver)
         except BaseException as error:
             self._undo(bundle, error)
             raise
 
-    def _make(self, bundle: Bundle, plan: Plan, program: bytes, console: int) -> None:
+    def _make(self, bundle: Bundle, plan: Plan, console: int) -> None:
         directory, launcher = self.directory, self.launcher
+        program = _compile(plan, self.settings.root)
         directory.save(self.state)
         directory.write(CONFIG, bundle.text.encode())
         if program:
             directory.write(FILTER, program)
+        if plan.notifies:
+            from pyoci.notify import make_directory  # few callers wait to be told
+
+            make_directory(f"{directory.path}/{NOTIFY}")
         fifo = f"{directory.path}/{FIFO}"
         exec_fifo.make(fifo, *fifo_owner(plan))
         self.cgroups = launcher.paths = create_cgroups(plan.cgroup)
@@ -113,10 +122,13 @@ class Creation:
             self.settings.log.warning(warning)
         for remark in launcher.remarks:
             self.settings.log.debug(remark)
-        if self.options.pidfd_socket:
-            send_pidfd(self.options.pidfd_socket, launcher.pidfd, b"standard")
+
+    def _tell(self, receiver: int) -> None:
+        """Tell the caller which process it is."""
+        if receiver >= 0:
+            send_pidfd(receiver, self.launcher.pidfd, b"standard")
         if self.options.pid_file:
-            write_pid_file(self.options.pid_file, launcher.pid)
+            write_pid_file(self.options.pid_file, self.launcher.pid)
 
     def _record(self, bundle: Bundle, host: Host, plan: Plan) -> RuntimeState:
         return RuntimeState(
@@ -131,6 +143,7 @@ class Creation:
             systemd_cgroup=plan.cgroup.unit is not None,
             systemd_unit=plan.cgroup.unit.name if plan.cgroup.unit else "",
             shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,
+            new_keyring=plan.process.keyring,
             intel_rdt_path=plan.intel_rdt.group if plan.intel_rdt else "",
             intel_rdt_mon_path=plan.intel_rdt.monitoring if plan.intel_rdt else "",
             intel_rdt_is_own=bool(plan.intel_rdt and plan.intel_rdt.own and not k.access(plan.intel_rdt.group, 0)),
@@ -159,8 +172,6 @@ class Creation:
 
     def _undo(self, bundle: Bundle, error: BaseException) -> None:
         """Leave nothing. What cannot be taken back is said beside what failed first, and stays for `delete`."""
-        from pyoci.container.delete import destroy, end  # only when something has failed
-
         log = self.settings.log
         try:
             self.launcher.give_back()
@@ -168,13 +179,17 @@ class Creation:
             error.add_note(f"and then, on the way back: {another.message}")
         try:
             self.launcher.kill()
+            if not self.foreground:
+                k.close_all_but(_FIRST_FD, (log.fd,))  # it may be for want of descriptors that we are here
+            from pyoci.container.delete import destroy, end  # only when something has failed
+
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
             self.state = self.state.replace(cgroup_paths={**self.cgroups, **self.launcher.paths})
             end(self.state)
             ran_hooks = isinstance(error, HookFailed) or self.launcher.limited
             destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
-        except PyociError as another:
-            error.add_note(f"and then, on the way back: {another.message}")
+        except (PyociError, OSError) as another:
+            error.add_note(f"and then, on the way back: {text_of(another)}")
 
 
 def _find_systemd(user: bool) -> Manager:
@@ -183,13 +198,14 @@ def _find_systemd(user: bool) -> Manager:
     return find(user)
 
 
-def keep_inherited(preserve_fds: int, log: int) -> int:
+def keep_inherited(preserve_fds: int, log: int, listening: int) -> int:
     """How many descriptors from 3 on the program will inherit. All others of the caller's, but stdio and the log, are closed.
 
+    preserve_fds: how many the command line asks for, on top of those of socket activation, `listening`, which come first.
     To be called before anything else is opened: init waits for days, and what it does not need it must not hold. Raises
     PyociError.
     """
-    count = preserve_fds + listen_fds()
+    count = preserve_fds + listening
     for fd in range(_FIRST_FD, _FIRST_FD + count):
         try:
             k.fstat(fd)
@@ -207,24 +223,32 @@ def listen_fds() -> int:
     return int(count) if count.isdigit() and pid == b"%d" % k.getpid() else 0
 
 
-def _compile(plan: Plan) -> bytes:
+def _compile(plan: Plan, root: str) -> bytes:
     if plan.seccomp is None:
         return b""
-    from pyoci.seccomp_compiler import compile_filter  # loads libseccomp
+    from pyoci.seccomp_cache import compiled  # not every container has a filter
 
-    return compile_filter(plan.seccomp).instructions
+    return compiled(plan.seccomp, root)
 
 
-def send_pidfd(path: str, pidfd: int, kind: bytes) -> None:
-    """Send a pidfd to a listener, as runc does (--pidfd-socket). Raises PyociError."""
+def connect_pidfd_socket(path: str) -> int:
+    """A connection to whoever wants a pidfd (--pidfd-socket), made while nothing is; -1 for nobody. Raises PyociError."""
+    if not path:
+        return -1
     try:
-        connection = k.connect_unix(path)
-        try:
-            k.send_fd(connection, kind, pidfd)
-        finally:
-            k.close(connection)
+        return k.connect_unix(path)
     except OSError as error:
-        raise failed(f"send the pidfd to {path}", error) from None
+        raise PyociError(f"connect to the pidfd socket {describe(error)}") from None
+
+
+def send_pidfd(connection: int, pidfd: int, kind: bytes) -> None:
+    """Send a pidfd and, as runc does, of what: b"standard" for init, b"setns" for an exec. Raises PyociError."""
+    try:
+        k.send_fd(connection, kind, pidfd)
+    except OSError as error:
+        raise failed("send the pidfd", error) from None
+    finally:
+        k.close(connection)
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -8,14 +8,14 @@ from pyoci import host as hosts
 from pyoci import syscalls as k
 from pyoci.cgroups.join import join_beside
 from pyoci.cgroups.plan import below
-from pyoci.container.create import keep_inherited, send_pidfd, write_pid_file
-from pyoci.container.record import Container
+from pyoci.container.create import connect_pidfd_socket, keep_inherited, send_pidfd, write_pid_file
+from pyoci.container.record import Container, hook_state
 from pyoci.errors import InvalidOperation, UsageError, failed
 from pyoci.foreground import Foreground
 from pyoci.plan.namespaces import FLAGS
 from pyoci.plan.process import plan_process
-from pyoci.process.joiner import Join, launch
-from pyoci.seccomp import plan_seccomp
+from pyoci.process.joiner import Join, end, launch
+from pyoci.seccomp import FLAG_NEW_LISTENER, plan_seccomp
 from pyoci.spec import validate
 from pyoci.state import FILTER, PAUSED, STOPPED
 from pyoci.terminal import connect_console_socket, receive_master
@@ -25,30 +25,48 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.container.record import ExecOptions, Settings
+    from pyoci.process.listener import Agent
+    from pyoci.seccomp import SeccompPlan
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")
+_FROM_CONTAINER = (
+    "apparmorProfile",
+    "execCPUAffinity",
+    "ioPriority",
+    "oomScoreAdj",
+    "rlimits",
+    "scheduler",
+    "selinuxLabel",
+)
+"""What a process that does not say otherwise has in common with the container's own, as with runc; but no capabilities."""
 
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     """Run a process in a container: 0 once it runs if detached, else its exit code. Raises SpecError, PyociError."""
-    inherited = keep_inherited(options.preserve_fds, settings.log.fd)
+    inherited = keep_inherited(options.preserve_fds, settings.log.fd, 0)
     container = Container(settings, container_id)
-    _check_status(container, options)
+    status = _check_status(container, options)
     config = container.directory.config()
     linux = config.get("linux") or {}
     process = _process(config, options)
     foreground = None if options.detach else Foreground()
     if foreground:
         foreground.prepare()
-    host = hosts.gather(config, container.state.bundle, container.state.rootless)
+    host = hosts.gather({**config, "process": process}, container.state.bundle, container.state.rootless)
     namespaces = sum(FLAGS[name] for name in {item["type"] for item in linux.get("namespaces") or ()})
     planned, warnings = plan_process(
-        process, host, own_users=bool(namespaces & k.CLONE_NEWUSER), keyring=True, default_umask=None
+        process,
+        linux,
+        host,
+        own_users=bool(namespaces & k.CLONE_NEWUSER),
+        keyring=container.state.new_keyring,
+        default_umask=((config.get("process") or {}).get("user") or {}).get("umask"),
     )
     for warning in warnings:
         settings.log.warning(warning)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
     ours, console = _open_console(planned.terminal, options)
+    receiver = connect_pidfd_socket(options.pidfd_socket)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
     launched = launch(
         Join(
@@ -60,21 +78,36 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             seccomp_flags=seccomp.flags if seccomp else 0,
             console=console,
             preserve_fds=inherited,
-            keyring=f"_ses.{container_id}",
+            keyring=f"_ses.{container_id}" if planned.keyring else "",
+            agent=_agent(seccomp, container, status),
+            init_pid=container.state.init_process_pid,
+            inherits_score=host.rootless,
         ),
         lambda pid: _place(container, paths, pid),
     )
     for remark in launched.remarks:
         settings.log.debug(remark)
-    if options.pidfd_socket:
-        send_pidfd(options.pidfd_socket, launched.pidfd, b"setns")
-    if options.pid_file:
-        write_pid_file(options.pid_file, launched.pid)
+    try:
+        if receiver >= 0:
+            send_pidfd(receiver, launched.pidfd, b"setns")
+        if options.pid_file:
+            write_pid_file(options.pid_file, launched.pid)
+    except BaseException:
+        end(launched.pid, launched.pidfd)  # our caller could not find it
+        raise
     if not foreground:
         return 0
     if ours >= 0:
         foreground.attach(receive_master(ours))
     return foreground.wait(launched.pid, launched.pidfd)
+
+
+def _agent(seccomp: SeccompPlan | None, container: Container, status: str) -> Agent | None:
+    if not seccomp or not seccomp.flags & FLAG_NEW_LISTENER:
+        return None
+    from pyoci.process.listener import Agent  # few profiles have a listener
+
+    return Agent(seccomp, {**hook_state(container.state), "status": status})
 
 
 def _place(container: Container, paths: dict[str, str], pid: int) -> None:
@@ -87,21 +120,24 @@ def _place(container: Container, paths: dict[str, str], pid: int) -> None:
     join_beside(paths, pid, state.init_process_pid, _unit(container))
 
 
-def _check_status(container: Container, options: ExecOptions) -> None:
+def _check_status(container: Container, options: ExecOptions) -> str:
     status = container.status()
     if status == STOPPED:
         raise InvalidOperation("cannot exec in a stopped container")
     if status == PAUSED and not options.ignore_paused:
         raise InvalidOperation("cannot exec in a paused container (use --ignore-paused to override)")
+    return status
 
 
 def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     """The process to run: that of the file, or the container's own with what the options put in its place."""
+    own: dict[str, Any] = config.get("process") or {}
     if options.process_file:
-        return validate.load_process(
+        given = validate.load_process(
             bundles.read_config(options.process_file, options.process_file), options.process_file.rpartition("/")[2]
         )
-    process: dict[str, Any] = {**(config.get("process") or {})}
+        return {**{name: own[name] for name in _FROM_CONTAINER if name in own}, **given}
+    process = {**own}
     process["args"] = list(options.args)
     process["terminal"] = options.tty
     process["env"] = [*(process.get("env") or ()), *options.env]

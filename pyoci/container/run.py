@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from pyoci.container.create import Creation, keep_inherited
+from pyoci.container.create import Creation, keep_inherited, listen_fds
 from pyoci.container.delete import destroy, end
 from pyoci.container.record import Container
-from pyoci.container.start import finish_start
+from pyoci.container.start import finish_start, open_notify_proxy
 from pyoci.foreground import Foreground
 from pyoci.process.exec_fifo import Starter
 from pyoci.state import FIFO
@@ -22,7 +22,7 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
 
     Raises SpecError, PyociError; then nothing is left.
     """
-    inherited = keep_inherited(options.preserve_fds, settings.log.fd)
+    inherited = keep_inherited(options.preserve_fds, settings.log.fd, listen_fds())
     if options.detach:
         creation = Creation(settings, container_id, options, inherited)
         _start(creation, None)
@@ -48,9 +48,14 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
     try:
         if foreground and creation.console >= 0:
             foreground.attach(receive_master(creation.console))
+        proxy = open_notify_proxy(container)
         starter = Starter(f"{creation.directory.path}/{FIFO}", creation.launcher.pidfd)
         starter.release()
         finish_start(container, starter)
+        if foreground:
+            foreground.proxy = proxy
+        elif proxy:
+            proxy.await_ready(creation.launcher.pid, creation.launcher.pidfd)
     except BaseException:
         creation.launcher.kill()
         if container.directory.exists():

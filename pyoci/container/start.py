@@ -8,11 +8,12 @@ from pyoci import syscalls as k
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import HookFailed, InvalidOperation, PyociError
 from pyoci.process.exec_fifo import Starter
-from pyoci.state import CREATED, FIFO, RUNNING, STOPPED
+from pyoci.state import CREATED, FIFO, NOTIFY, RUNNING, STOPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.container.record import Settings
+    from pyoci.notify import Proxy
 
 _REFUSALS = {
     STOPPED: "cannot start a container that has stopped",
@@ -31,10 +32,23 @@ def start(settings: Settings, container_id: str) -> None:
     if status != CREATED:
         raise InvalidOperation(_REFUSALS.get(status) or f"cannot start a container in the {status} state")
     pidfd = container.open_init()
+    proxy = open_notify_proxy(container)
     starter = Starter(f"{container.directory.path}/{FIFO}", pidfd)
     starter.release()
     k.close(lock)
     finish_start(container, starter)
+    if proxy:
+        proxy.await_ready(container.state.init_process_pid, pidfd)
+
+
+def open_notify_proxy(container: Container) -> Proxy | None:
+    """The way for the program to say that it is ready, if our caller wants to know, and did at create. Raises PyociError."""
+    if not k.environ.get(b"NOTIFY_SOCKET"):
+        return None
+    from pyoci import notify  # few callers want to know
+
+    host, directory = notify.host_socket(), f"{container.directory.path}/{NOTIFY}"
+    return notify.Proxy(host, directory) if host and container.directory.has(NOTIFY) else None
 
 
 def finish_start(container: Container, starter: Starter) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyoci import syscalls as k
 from pyoci.cgroups.layout import Layout
+from pyoci.cgroups.plan import CgroupPlan
 from pyoci.cgroups.plan import plan as plan_cgroup
 from pyoci.errors import SpecError
 from pyoci.host import clean_path
@@ -16,7 +17,7 @@ from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Hooks, IntelRdt, Namespaces, NetDevice, Plan, Rootfs
 from pyoci.plan.mounts import PROPAGATIONS, plan_mounts
 from pyoci.plan.namespaces import plan_namespaces
-from pyoci.plan.process import plan_process
+from pyoci.plan.process import plan_process, with_environment
 from pyoci.plan.sysctl import plan_sysctl
 from pyoci.record import Record
 from pyoci.seccomp import plan_seccomp
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
 
 class Request(Record):
-    """What the command line adds to the config. `bundle` is absolute."""
+    """What the command line and our environment add to the config. `bundle` is absolute.
+
+    listen_fds, listen_names: the sockets of sd_listen_fds(3). notify: the directory that will hold the program's end of
+    sd_notify(3), empty if nobody wants to know.
+    """
 
     id: str
     bundle: str
@@ -39,22 +44,39 @@ class Request(Record):
     systemd: Manager | None = None
     cgroups: bool = True
     listen_fds: int = 0
+    listen_names: str = ""
+    notify: str = ""
 
 
 def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
     """Everything that create and start will do. Raises SpecError and CgroupError for what cannot be done on this host."""
     linux = config.get("linux") or {}
     namespaces = plan_namespaces(linux)
-    mounts = plan_mounts(config.get("mounts") or (), request.bundle, namespaces, host.euid)
+    notifies = bool(request.notify) and namespaces.has(k.CLONE_NEWNS)
+    wanted = config.get("mounts") or ()
+    if notifies:
+        from pyoci import notify  # few callers want to know when a program is ready
+
+        wanted = [*wanted, {"destination": notify.INSIDE, "source": request.notify, "options": notify.MOUNT_OPTIONS}]
+    mounts = plan_mounts(wanted, request.bundle, namespaces, host.euid)
     if "process" not in config:
         raise SpecError("config.json has no /process: there is nothing to run")
     own_users = namespaces.has(k.CLONE_NEWUSER)
-    process, warnings = plan_process(config["process"], host, own_users=own_users, keyring=request.keyring)
+    process, warnings = plan_process(config["process"], linux, host, own_users=own_users, keyring=request.keyring)
     if request.listen_fds:
-        env = (*process.env, f"LISTEN_FDS={request.listen_fds}", "LISTEN_PID=1")
-        process = process.replace(env=env)
+        names = {"LISTEN_FDNAMES": request.listen_names} if request.listen_names else {}
+        process = with_environment(process, {"LISTEN_FDS": str(request.listen_fds), "LISTEN_PID": "1", **names})
+    if notifies:
+        process = with_environment(process, {"NOTIFY_SOCKET": f"{notify.INSIDE}/{notify.SOCKET}"})
+    elif request.notify:
+        warnings.append(
+            "NOTIFY_SOCKET is not handed on: without a mount namespace, its mount would be made on the host"
+        )
     layout = host.cgroups if request.cgroups else Layout(mode="none", hierarchies={})
-    cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd, rootless=host.rootless)
+    if request.cgroups:
+        cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd, rootless=host.rootless)
+    else:
+        cgroup = _no_cgroup(linux)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
     set_up_dev = sets_up_dev(mounts)
     return Plan(
@@ -79,6 +101,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         net_devices=_plan_net_devices(linux, namespaces, host),
         intel_rdt=_plan_intel_rdt(linux, host, request.id),
         listen_fds=request.listen_fds,
+        notifies=notifies,
         warnings=(*warnings, *cgroup.notes),
     )
 
@@ -98,6 +121,13 @@ def _plan_intel_rdt(linux: dict[str, Any], host: Host, container_id: str) -> Int
 
     mount_point = next((mount.point for mount in host.mounts if mount.fstype == "resctrl"), "")
     return plan_intel_rdt(linux["intelRdt"], container_id, mount_point)
+
+
+def _no_cgroup(linux: dict[str, Any]) -> CgroupPlan:
+    """--cgroup-manager disabled: the container stays in our own cgroups, under our own limits."""
+    asked = sorted(name for name, value in (linux.get("resources") or {}).items() if value and name != "devices")
+    notes = (f"cgroups are disabled, so /linux/resources is left out: {', '.join(asked)}",) if asked else ()
+    return CgroupPlan(mode="none", paths={}, directories=(), mount_points={}, notes=notes)
 
 
 def plan_hooks(config: dict[str, Any]) -> Hooks:

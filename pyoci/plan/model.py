@@ -12,6 +12,10 @@ from pyoci.cgroups.plan import CgroupPlan
 from pyoci.record import Record
 from pyoci.seccomp import SeccompPlan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.scheduling import Scheduling
+
 
 class Join(Record):
     """A namespace that exists already: its type as the spec has it, its path, its CLONE_NEW* flag."""
@@ -179,6 +183,7 @@ class Process(Record):
     apparmor: str
     selinux: str
     keyring: bool
+    scheduling: Scheduling | None = None
 
 
 class Hooks(Record):
@@ -216,4 +221,5 @@ class Plan(Record):
     net_devices: tuple[NetDevice, ...] = ()
     intel_rdt: IntelRdt | None = None
     listen_fds: int = 0
+    notifies: bool = False
     warnings: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.host import Host
+    from pyoci.plan.scheduling import Scheduling
 
 # The kernel's numbers (asm-generic/resource.h; getrlimit(2)).
 RLIMITS = {
@@ -39,11 +40,17 @@ DEFAULT_UMASK = 0o022
 
 
 def plan_process(
-    process: dict[str, Any], host: Host, *, own_users: bool, keyring: bool, default_umask: int | None = DEFAULT_UMASK
+    process: dict[str, Any],
+    linux: dict[str, Any],
+    host: Host,
+    *,
+    own_users: bool,
+    keyring: bool,
+    default_umask: int | None = DEFAULT_UMASK,
 ) -> tuple[Process, list[str]]:
     """The program with all that it is given, and warnings. Raises SpecError where there is nothing to run.
 
-    own_users: the container has a user namespace of its own, and with it all capabilities, within it.
+    linux: the container's, for what it has to say of each process in it. own_users: the container has a user namespace of its own, and with it all capabilities, within it.
     """
     if not process.get("args"):
         raise SpecError("config.json names no program to run: /process/args is missing or empty")
@@ -53,6 +60,9 @@ def plan_process(
     capabilities = plan_capabilities(process.get("capabilities"), host.last_capability, grantable)
     warnings = [f"capability {name} is unknown to this kernel and left out" for name in capabilities.unknown]
     warnings += [f"capability {name} is not ours to give and left out" for name in capabilities.ungranted]
+    if (linux.get("personality") or {}).get("flags"):
+        warnings.append("/linux/personality/flags: the specification has none, they are left out")
+    _check_labels(process, host)
     umask = user.get("umask")
     return Process(
         args=tuple(process["args"]),
@@ -74,7 +84,34 @@ def plan_process(
         apparmor=process.get("apparmorProfile") or "",
         selinux=process.get("selinuxLabel") or "",
         keyring=keyring,
+        scheduling=_scheduling(process, linux),
     ), warnings
+
+
+def _scheduling(process: dict[str, Any], linux: dict[str, Any]) -> Scheduling | None:
+    asked = ("scheduler", "ioPriority", "execCPUAffinity"), ("memoryPolicy", "personality")
+    if not any(section.get(name) for section, names in zip((process, linux), asked, strict=True) for name in names):
+        return None
+    from pyoci.plan.scheduling import plan_scheduling  # few configs ask for any of it
+
+    return plan_scheduling(process, linux)
+
+
+def _check_labels(process: dict[str, Any], host: Host) -> None:
+    """A label that nobody would heed leaves a program less confined than its author thinks (CVE-2019-19921)."""
+    for name, module, present in (
+        ("apparmorProfile", "AppArmor", host.apparmor),
+        ("selinuxLabel", "SELinux", host.selinux),
+    ):
+        if process.get(name) and not present:
+            raise SpecError(
+                f"/process/{name}: cannot confine the process as {process[name]!r}: {module} is not enabled on this host"
+            )
+
+
+def with_environment(process: Process, more: dict[str, str]) -> Process:
+    """A process with these variables, in place of any of the same names."""
+    return process.replace(env=_last_of_each((*process.env, *(f"{name}={value}" for name, value in more.items()))))
 
 
 def _last_of_each(env: Sequence[str]) -> tuple[str, ...]:

@@ -13,8 +13,11 @@ The two sides talk over one channel, in this order (only what a plan needs is sa
                                         <-   HOOKS     the root is complete, and not yet entered
     prestart, createRuntime hooks
                          GO             ->   createContainer hooks; enters the root, closes paths
-                                        <-   LIMITS    (a user namespace:) resource limits, please
-    prlimit              GO             ->   becomes the user, finds the program
+                                        <-   LIMITS    (a user namespace:) resource limits and priorities, please
+    sets them            GO             ->   becomes the user, finds the program
+                                        <-   LISTENER  (a filter with one:) its number, when it is loaded
+    copies it            GO             ->   goes on; or, if the launcher may not copy:
+                         LISTENER       ->   sends the descriptor itself
                                         <-   READY     from here on only `start` matters
     writes the pid file, ends                waits on the exec fifo
 

@@ -10,17 +10,8 @@ from errno import ECONNRESET, EPIPE
 
 from pyoci import syscalls as k
 
-MAPPED, PLACED, HOOKS, GO, LIMITS, READY, FAILED, REMARK, STAGED = (
-    b"M",
-    b"P",
-    b"H",
-    b"G",
-    b"L",
-    b"R",
-    b"F",
-    b"W",
-    b"S",
-)
+MAPPED, PLACED, HOOKS, GO, LIMITS, LISTENER = b"M", b"P", b"H", b"G", b"L", b"N"
+READY, FAILED, REMARK, STAGED = b"R", b"F", b"W", b"S"
 CLOSED = b""
 
 _LIMIT = 64 << 10

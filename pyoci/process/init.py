@@ -46,6 +46,7 @@ class Handed(Record):
     joins           namespaces to join
     sources         what it takes to make mounts and init could not open itself, if there is anything
     preserve_fds    how many descriptors from 3 on the program inherits
+    program         the program, made while there was something to load it from
     state           what hooks in the container are told, less status and pid
     """
 
@@ -55,7 +56,7 @@ class Handed(Record):
     joins: list[tuple[Join, int]]
     sources: Sources | None
     preserve_fds: int
-    seccomp: bytes
+    program: Program
     state: dict[str, object]
 
 
@@ -85,7 +86,7 @@ class Init:
 
     def __init__(self, plan: Plan, handed: Handed, channel: Channel) -> None:
         self.plan, self.handed, self.channel = plan, handed, channel
-        self.program = Program(plan.process, handed.seccomp, plan.seccomp.flags if plan.seccomp else 0)
+        self.program = handed.program
         self.in_user_namespace = plan.namespaces.has(k.CLONE_NEWUSER)
         self.placed = self.in_cgroup_namespace = False
 
@@ -144,7 +145,7 @@ class Init:
     def join_keyring(self) -> None:
         """A session keyring of the container's own, or it could read the keys of whoever called us (keyrings(7))."""
         if self.plan.process.keyring:
-            self.program.join_keyring(f"_ses.{self.plan.id}")
+            self.program.join_keyring(f"_ses.{self.plan.id}", self.handed.proc, new=True)
 
     def make_root(self) -> None:
         rootfs = self.plan.rootfs
@@ -231,16 +232,13 @@ class Init:
         self.waiting = Waiting(self.handed.fifo, self.handed.proc)
 
     def take_limits(self) -> None:
-        """Root of a user namespace may not raise a limit, so there the launcher sets them from outside."""
+        """While we are root, if possible of the host."""
         self.enter_cgroup_namespace()
-        if self.plan.process.limits and self.in_user_namespace:
-            self.ask(messages.LIMITS)
-        else:
-            self.program.set_limits()
+        self.program.set_limits(self.ask)
 
     def become_program(self) -> None:
         """Give up what the program is not to have, as far as it can be done before the start."""
-        self.program.prepare(self.root.fd, self.handed.preserve_fds, self.handed.proc)
+        self.program.prepare(self.root.fd, self.handed.preserve_fds, self.handed.proc, self.channel)
 
     # ------------------------------------------------------------------------------------------------------ and the waiting
 
@@ -262,7 +260,7 @@ class Init:
         """The startContainer hooks see the container as its program will, and a failure of theirs is its end."""
         hooks = list(self.plan.hooks.startContainer)
         if hooks:
-            environment, confined = self.program.env, bool(self.handed.seccomp)
+            environment, confined = self.program.env, self.program.filter is not None
             try:
                 state = self.state_json("created")
                 run_hooks("startContainer", hooks, state, default_env=environment, confined=confined)

@@ -13,7 +13,8 @@ from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import take_over
 from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
-from pyoci.process.program import Program, set_limits
+from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
+from pyoci.process.program import Program
 from pyoci.record import Record
 from pyoci.terminal import become_controlling, open_pty, send_master
 
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pyoci.plan.model import Process
+    from pyoci.process.listener import Agent
 
 
 class Join(Record):
     """What is to run, and where. `pidfd` is the container's init, `namespaces` the CLONE_NEW* of those to enter.
 
     `root` is init's root where there is no mount namespace to enter it by, else -1; `console` is where the master of a
-    terminal is sent, or -1.
+    terminal is sent, or -1. `keyring` is the session keyring to join, if any; `agent` answers for a filter with a listener.
+    `inherits_score`: nobody may reach into the process, not even to set its oom score.
     """
 
     process: Process
@@ -40,7 +43,10 @@ class Join(Record):
     seccomp_flags: int
     console: int
     preserve_fds: int
-    keyring: str
+    keyring: str = ""
+    agent: Agent | None = None
+    init_pid: int = 0
+    inherits_score: bool = False
 
 
 class Launched(Record):
@@ -54,27 +60,70 @@ class Launched(Record):
 def launch(join: Join, place: Callable[[int], object]) -> Launched:
     """Run a program in a container; `place` puts a pid into the cgroup. Raises PyociError if it cannot be executed."""
     proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+    program = Program(
+        join.process, join.seccomp, join.seccomp_flags, in_user_namespace=bool(join.namespaces & k.CLONE_NEWUSER)
+    )
     ours, theirs = pair()
+    undo = _prepare_inheritance(join)
     pid, pidfd = _clone(join)
     if pid == 0:
         ours.close()
-        _run(join, theirs, proc)
+        _run(join, program, theirs, proc)
     theirs.close()
     k.close(proc)
     if join.console >= 0:
         k.close(join.console)
+    remarks: list[str] = []
     try:
+        undo()
+        if join.process.oom_score_adj is not None and not join.inherits_score:
+            set_oom_score(str(pid), join.process.oom_score_adj)
         place(pid)
+        remarks += _settle_affinity(join, pid)
         ours.send(messages.PLACED)
-        remarks = _serve(join, ours, pid)
+        remarks += _serve(join, ours, pid, pidfd)
     except BaseException:
-        _end(pid, pidfd)
+        end(pid, pidfd)
         raise
     ours.close()
     return Launched(pid=pid, pidfd=pidfd, remarks=tuple(remarks))
 
 
-def _serve(join: Join, channel: Channel, pid: int) -> list[str]:
+def _prepare_inheritance(join: Join) -> Callable[[], None]:
+    """Take on what the process is to have from its birth; how to be as before. Raises PyociError."""
+    undone: list[Callable[[], object]] = []
+    score = join.process.oom_score_adj
+    if join.inherits_score and score is not None:
+        before = set_own_oom_score(score)
+        undone.append(lambda: set_own_oom_score(before))
+    affinity = join.process.scheduling and join.process.scheduling.affinity
+    if affinity and affinity.initial:
+        from pyoci.process.scheduling import set_affinity, take_initial_affinity  # Program has loaded it
+
+        own = take_initial_affinity(affinity.initial)
+        undone.append(lambda: set_affinity(0, own, "initial"))
+
+    def undo() -> None:
+        for step in undone:
+            step()
+
+    return undo
+
+
+def _settle_affinity(join: Join, pid: int) -> list[str]:
+    """The CPUs of a process that is in its cgroup now; remarks. Raises PyociError."""
+    affinity = join.process.scheduling and join.process.scheduling.affinity
+    if not affinity:
+        warning = reset_affinity(pid)
+        return [warning] if warning else []
+    if affinity.final:
+        from pyoci.process.scheduling import set_affinity  # Program has loaded it
+
+        set_affinity(pid, affinity.final, "final")
+    return []
+
+
+def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
     """Answer until the channel closes, which is when the program has been executed, if all went well before."""
     remarks: list[str] = []
     ready = False
@@ -87,8 +136,10 @@ def _serve(join: Join, channel: Channel, pid: int) -> list[str]:
         elif kind == messages.REMARK:
             remarks.append(payload.decode("utf-8", "replace"))
         elif kind == messages.LIMITS:
-            set_limits(pid, join.process)
+            set_what_takes_rights(pid, join.process)
             channel.send(messages.GO)
+        elif kind == messages.LISTENER and join.agent:
+            join.agent.introduce(channel, payload, pid, pidfd, join.init_pid)
         else:
             raise StageFailed(
                 payload.decode("utf-8", "replace") or "the process was killed before it got to its program"
@@ -119,31 +170,24 @@ def _enter(join: Join, namespaces: int) -> None:
         raise failed("enter the container's namespaces", error) from None
 
 
-def _run(join: Join, channel: Channel, proc: int) -> NoReturn:
+def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
     """Be the joiner. Leaves by execve(2) or _exit(2) only."""
     try:
         confine("pyoci:[exec]")
         k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
-        program = Program(join.process, join.seccomp, join.seccomp_flags)
-        in_user_namespace = bool(join.namespaces & k.CLONE_NEWUSER)
-        if in_user_namespace:
+        if program.in_user_namespace:
             become_root()
         else:
             _enter(join, join.namespaces & ~k.CLONE_NEWPID)
         k.setsid()
         if join.keyring:
-            program.join_keyring(join.keyring)
+            program.join_keyring(join.keyring, proc, new=False)
         root = k.open("/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
         _set_up_terminal(join, root)
         if channel.receive()[0] != messages.PLACED:
             k._exit(1)
-        if join.process.limits and in_user_namespace:
-            channel.send(messages.LIMITS)
-            if channel.receive()[0] != messages.GO:
-                k._exit(1)
-        else:
-            program.set_limits()
-        program.prepare(root, join.preserve_fds, proc)
+        program.set_limits(lambda request: _ask(channel, request))
+        program.prepare(root, join.preserve_fds, proc, channel)
         for remark in program.remarks:
             channel.send(messages.REMARK, remark.encode())
         k.prctl(k.PR_SET_PDEATHSIG, 0)
@@ -158,6 +202,12 @@ def _run(join: Join, channel: Channel, proc: int) -> NoReturn:
         k._exit(255)
 
 
+def _ask(channel: Channel, request: bytes) -> None:
+    channel.send(request)
+    if channel.receive()[0] != messages.GO:
+        k._exit(1)  # the launcher is gone, and will tell why
+
+
 def _set_up_terminal(join: Join, root: int) -> None:
     if not join.process.terminal:
         replace_null_streams(root)
@@ -169,7 +219,8 @@ def _set_up_terminal(join: Join, root: int) -> None:
     k.close(pty.slave)
 
 
-def _end(pid: int, pidfd: int) -> None:
+def end(pid: int, pidfd: int) -> None:
+    """Kill a process that was launched, whatever it is doing, and wait for its end."""
     try:
         k.pidfd_send_signal(pidfd, k.SIGKILL)
         k.waitpid(pid, 0)

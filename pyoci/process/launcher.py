@@ -17,7 +17,9 @@ from pyoci.process.channel import pair
 from pyoci.process.clone import clone_init, needs_stage, open_joins
 from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
-from pyoci.process.program import set_limits
+from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
+from pyoci.process.program import Program
+from pyoci.seccomp import FLAG_NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ class Launcher:
 
     def __init__(self, plan: Plan, paths: dict[str, str], state: dict[str, object], rootless: bool) -> None:
         self.plan, self.paths, self.state, self.rootless = plan, paths, state, rootless
+        self.agent = None
+        if plan.seccomp and plan.seccomp.flags & FLAG_NEW_LISTENER:
+            from pyoci.process.listener import Agent  # few profiles have a listener
+
+            self.agent = Agent(plan.seccomp, {**state, "status": "creating"})
         self.warnings: list[str] = []
         self.remarks: list[str] = []
         self.limited = False
@@ -48,7 +55,7 @@ class Launcher:
             import pyoci.process.net_devices  # loads pyroute2: if that is missing, let nothing have been made
 
             assert pyoci.process.net_devices
-        namespaces = self.plan.namespaces
+        namespaces, process = self.plan.namespaces, self.plan.process
         handed = Handed(
             proc=_open("/proc", k.O_PATH | k.O_DIRECTORY),
             fifo=_open(fifo, k.O_PATH),
@@ -56,10 +63,17 @@ class Launcher:
             joins=open_joins(namespaces),
             sources=_open_sources(self.plan),
             preserve_fds=preserve_fds,
-            seccomp=seccomp,
+            program=Program(
+                process,
+                seccomp,
+                self.plan.seccomp.flags if self.plan.seccomp else 0,
+                in_user_namespace=namespaces.has(k.CLONE_NEWUSER),
+            ),
             state=self.state,
         )
         self.channel, theirs = pair()
+        inherits_score = self.rootless and process.oom_score_adj is not None
+        own_score = set_own_oom_score(process.oom_score_adj or 0) if inherits_score else 0
         makes_user = bool(namespaces.new & k.CLONE_NEWUSER)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 1)  # or its maps would belong to the host's root, out of our reach if we are not
@@ -71,6 +85,10 @@ class Launcher:
             init_process.run(self.plan, handed, theirs)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 0)
+        if inherits_score:
+            set_own_oom_score(own_score)
+        elif process.oom_score_adj is not None:
+            set_oom_score(str(self.pid), process.oom_score_adj)
         theirs.close()
         for fd in (handed.proc, handed.fifo, *(fd for _, fd in handed.joins)):
             k.close(fd)
@@ -85,6 +103,8 @@ class Launcher:
             write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
             self._send(messages.MAPPED)
         self.paths = join(self.paths, self.pid, self.plan.cgroup)
+        if warning := reset_affinity(self.pid):
+            self.warnings.append(warning)
         if self.plan.intel_rdt:
             from pyoci.process.intel_rdt import enter  # few hosts have it
 
@@ -103,8 +123,10 @@ class Launcher:
                 self._run_hooks()
                 self._send(messages.GO)
             elif kind == messages.LIMITS:
-                set_limits(self.pid, self.plan.process)
+                set_what_takes_rights(self.pid, self.plan.process)
                 self._send(messages.GO)
+            elif kind == messages.LISTENER and self.agent:
+                self.agent.introduce(self.channel, payload, self.pid, self.pidfd, self.pid)
             elif kind == messages.FAILED:
                 raise StageFailed(self._explained(payload.decode("utf-8", "replace")))
             else:

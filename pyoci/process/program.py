@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last stretch, which init and joiner share: from root with all rights to the program with its own. Runs inside.
 
-labels, no_new_privs            while we may
-seccomp, unless no_new_privs    needs CAP_SYS_ADMIN, which goes next
-bounding set, groups, ids, the working directory, the other capability sets
-the program is looked for       as the user that will run it, so that `create` can say that it is not there
---- start ---
-seccomp with no_new_privs       last of all: nothing but execve(2) comes after it
+The order:
+
+    labels                          before no_new_privs, under which a profile can only be narrowed
+    personality, memory policy      before a filter, which may forbid them
+    no_new_privs
+    seccomp, unless no_new_privs    needs CAP_SYS_ADMIN, which goes next
+    bounding set, groups, ids, the working directory, the other capability sets
+    the program is looked for       as the user that will run it, so that `create` can say that it is not there
+    seccomp with no_new_privs       here if it has a listener, as only the launcher can hand that to its agent
+    --- start ---
+    seccomp with no_new_privs       last of all: nothing but execve(2) comes after it
 """
 
 from __future__ import annotations
@@ -17,17 +22,21 @@ from pyoci import capabilities, seccomp
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 from pyoci.executable import find_executable
+from pyoci.process import channel as messages
 from pyoci.terminal import own_stdio
 from pyoci.users import home_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyoci.plan.model import Process
+    from pyoci.process.channel import Channel
 
 _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM = 1, 5
-_KEYRING_PERMISSIONS = (
-    0x3F3B0000  # the default (all for the possessor, view and read for the user) and search for the user
-)
+# The kernel's default (all for the possessor; view, read and link for the user), and search for the user, or in a user
+# namespace for everybody: the program may be any user of the container.
+_KEYRING_PERMISSIONS, _KEYRING_PERMISSIONS_MAPPED = 0x3F1B0000, 0x3F130008
 _FIRST_FD, _LAST_FD = 3, 0xFFFFFFFF
 _IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
 
@@ -38,30 +47,55 @@ class Program:
     image: k.ExecImage
     env: list[str]
 
-    def __init__(self, process: Process, filter_program: bytes, filter_flags: int) -> None:
-        self.process = process
+    def __init__(self, process: Process, filter_program: bytes, filter_flags: int, in_user_namespace: bool) -> None:
+        """To be called before the clone: it loads what only some programs need."""
+        self.process, self.in_user_namespace = process, in_user_namespace
         self.filter = seccomp.Filter(filter_program, filter_flags) if filter_program else None
         self.remarks: list[str] = []
+        if process.scheduling:
+            from pyoci.process import scheduling  # few programs ask for any of it
 
-    def join_keyring(self, name: str) -> None:
-        """A new session keyring. A kernel without keyrings, or a filter around us that forbids them, is no error."""
+            self._scheduling = scheduling
+        if self.filter and self.filter.listens:
+            from pyoci.process.listener import hand_over  # few profiles have a listener
+
+            self._hand_over = hand_over
+
+    def join_keyring(self, name: str, proc: int, new: bool) -> None:
+        """A session keyring: a `new` one, or that of the container. Raises PyociError.
+
+        A kernel without keyrings, or a filter around us that forbids them, is no error.
+        """
+        label = self.process.selinux
+        if label:
+            _label_keys(proc, label)
         try:
             ring = k.keyctl(_KEYCTL_JOIN_SESSION_KEYRING, k.encode(name))
-            # Its possessor is the program, which may be any user of the container: let each search it.
-            k.keyctl(_KEYCTL_SETPERM, ring, _KEYRING_PERMISSIONS)
+            if new:
+                permissions = _KEYRING_PERMISSIONS_MAPPED if self.in_user_namespace else _KEYRING_PERMISSIONS
+                k.keyctl(_KEYCTL_SETPERM, ring, permissions)
         except OSError as error:
             if error.errno not in (ENOSYS, EPERM):
                 raise failed(f"join the session keyring {name}", error) from None
+        if label:
+            _label_keys(proc, "")  # those to come get what the policy has for them
 
-    def set_limits(self) -> None:
-        """The resource limits, on this process."""
-        set_limits(0, self.process)
+    def set_limits(self, ask: Callable[[bytes], None]) -> None:
+        """The resource limits and priorities. Root of a user namespace has no right to: he asks. Raises PyociError."""
+        scheduling = self.process.scheduling
+        prioritised = scheduling and (scheduling.scheduler or scheduling.io_priority)
+        if not self.in_user_namespace:
+            set_limits(0, self.process)
+            if scheduling and prioritised:
+                self._scheduling.set_priorities(0, scheduling)
+        elif self.process.limits or prioritised:
+            ask(messages.LIMITS)
 
-    def prepare(self, root_fd: int, preserve_fds: int, proc: int) -> None:
+    def prepare(self, root_fd: int, preserve_fds: int, proc: int, channel: Channel) -> None:
         """Everything up to the moment when only the start is missing. Raises PyociError."""
         process = self.process
+        self.channel = channel
         set_labels(process, proc)
-        set_oom_score(process, proc)
         env = [k.encode(entry) for entry in process.env]
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
@@ -74,25 +108,34 @@ class Program:
                 k.set_inheritable(fd, True)
         except OSError as error:
             raise failed("mark descriptors as not to be inherited", error) from None
+        if process.scheduling:
+            self._scheduling.set_surroundings(process.scheduling)
         if process.no_new_privileges:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
-        elif self.filter:
-            self.filter.load()
+        else:
+            self._load_filter()
         self._become_user(root_fd)
         search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
         path = find_executable(process.args[0], search)
         self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
         self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
+        if process.no_new_privileges and self.filter and self.filter.listens:
+            self._load_filter()
 
     def execute(self) -> None:
         """Become the program. Returns only by raising OSError or PyociError."""
         k.reset_signals()
-        if self.process.no_new_privileges and self.filter:
-            self.filter.load()
+        if self.process.no_new_privileges and self.filter and not self.filter.listens:
+            self._load_filter()
         try:
             self.image.execute()
         except OSError as error:
             raise failed(f"exec {self.process.args[0]}", error) from None
+
+    def _load_filter(self) -> None:
+        listener = self.filter.load() if self.filter else -1
+        if listener >= 0:
+            self._hand_over(self.channel, listener)
 
     def _make_cwd(self, root_fd: int) -> None:
         """The working directory, made if it is missing; it is entered later, as the user."""
@@ -150,16 +193,6 @@ def set_user(process: Process) -> None:
         raise failed(step, error) from None
 
 
-def set_oom_score(process: Process, proc: int) -> None:
-    """How readily the kernel sacrifices the program (proc(5), oom_score_adj). Raises PyociError."""
-    if process.oom_score_adj is None:
-        return
-    try:
-        _put(proc, "self/oom_score_adj", str(process.oom_score_adj))
-    except OSError as error:
-        raise failed(f"set oom_score_adj to {process.oom_score_adj}", error) from None
-
-
 def set_labels(process: Process, proc: int) -> None:
     """The security labels that the program gets at its execve(2). A label that cannot be set is an error (runtime.md)."""
     for label, paths, text in (
@@ -173,8 +206,19 @@ def set_labels(process: Process, proc: int) -> None:
                 _put(proc, path, text)
                 break
             except OSError as error:
-                if path == paths[-1]:
+                # The general file belongs to whichever module came first: it is meant only where there is no other.
+                if error.errno != ENOENT or path == paths[-1]:
                     raise failed(f"set the security label `{label}` (write `/proc/{path}`)", error) from None
+
+
+def _label_keys(proc: int, label: str) -> None:
+    """The SELinux label of keys that are made from now on."""
+    try:
+        _put(proc, "self/attr/keycreate", label)
+    except OSError as error:
+        raise failed(
+            f"set the label of the session keyring to `{label}` (write `/proc/self/attr/keycreate`)", error
+        ) from None
 
 
 def _put(proc: int, path: str, text: str) -> None:

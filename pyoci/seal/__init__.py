@@ -36,11 +36,13 @@ from pyoci.syscalls import (
     OVERLAYFS_SUPER_MAGIC,
     PR_SET_DUMPABLE,
     PR_SET_NAME,
+    SIGCHLD,
     ST_RDONLY,
     address,
     buffer,
     close,
     close_range,
+    default_signal,
     fcntl,
     fstat,
     fstatfs_type,
@@ -66,6 +68,7 @@ def harden(*, near_container: bool = True) -> None:
     to be handed on by name), and, unless it will be `near_container` at no time, its executable is sealed: if it was
     not, the same call starts over in an interpreter that is. Raises PyociError where that cannot be had, and OSError.
     """
+    default_signal(SIGCHLD)  # ignored, as some callers leave it, it would have the kernel reap our children before us
     prctl(PR_SET_DUMPABLE, 0)  # proc(5): /proc/PID then belongs to root, and ptrace(2) needs CAP_SYS_PTRACE
     if near_container and not is_sealed():
         from pyoci.seal.restart import restart  # cold: the installed program never comes here
