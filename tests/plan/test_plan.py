@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan as a whole: from a config and the facts of a host, without either of them at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyoci import syscalls as k
+from pyoci.cgroups import layout
+from pyoci.errors import SpecError
+from pyoci.jsontext import dumps
+from pyoci.plan.model import Hooks, Mount
+from tests.cgroups import hosts
+from tests.plan.hosts import config, host, planned
+
+SLAVE = k.MS_SLAVE | k.MS_REC
+ONE_HOOK = {"path": "/bin/true"}
+
+
+def refusal(*arguments: Any, **request: Any) -> str:
+    with pytest.raises(SpecError) as caught:
+        planned(*arguments, **request)
+    return caught.value.message
+
+
+def without(kind: str) -> list[dict[str, str]]:
+    return [entry for entry in config()["linux"]["namespaces"] if entry["type"] != kind]
+
+
+def test_a_small_plan() -> None:
+    plan = planned()
+    assert (plan.id, plan.bundle, plan.oci_version, plan.annotations) == ("box", "/srv/box", "1.2.0", {})
+    assert (plan.hostname, plan.domainname, plan.sysctl, plan.seccomp, plan.warnings) == ("", "", (), None, ())
+    assert plan.namespaces.has(k.CLONE_NEWNS) and not plan.namespaces.has(k.CLONE_NEWUSER)
+    assert plan.rootfs.path == "/srv/box/rootfs"
+    assert plan.cgroup.paths
+    assert plan.hooks == Hooks()
+
+
+def test_the_same_from_the_same() -> None:
+    changed = config(
+        mounts=[{"destination": "/proc", "type": "proc"}], annotations={"a": "b"}, hooks={"poststop": [ONE_HOOK]}
+    )
+    assert planned(changed) == planned(changed)
+    assert dumps(planned(changed).asdict()) == dumps(planned(changed).asdict())
+
+
+def test_planning_changes_neither_config_nor_host() -> None:
+    changed, on = (
+        config(process={"args": ["sh"], "env": ["A=1", "A=2"]}, mounts=[{"destination": "/x", "type": "tmpfs"}]),
+        host(),
+    )
+    before = dumps(changed), dumps(on.asdict())
+    planned(changed, on)
+    assert (dumps(changed), dumps(on.asdict())) == before
+
+
+def test_every_plan_can_be_printed_as_json() -> None:
+    changed = config(
+        hostname="h",
+        process={"args": ["sh"], "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}], "terminal": True},
+        mounts=[
+            {"destination": "/cg", "type": "cgroup"},
+            {"destination": "/b", "source": "b", "options": ["bind", "ro"]},
+        ],
+        hooks={"prestart": [ONE_HOOK]},
+        linux={"maskedPaths": ["/proc/keys"], "sysctl": {"net.a": "1"}, "resources": {"pids": {"limit": 5}}},
+    )
+    assert dumps(planned(changed).asdict(), indent=2).startswith('{\n  "id": "box"')
+
+
+@pytest.mark.parametrize("missing", ["process", "root"])
+def test_what_there_must_be(missing: str) -> None:
+    changed = config()
+    del changed[missing]
+    assert f"/{missing}" in refusal(changed)
+
+
+@pytest.mark.parametrize("root", [None, {}, {"path": ""}])
+def test_a_root_without_a_path(root: Any) -> None:
+    assert "/root/path" in refusal(config(root=root))
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("rootfs", "/srv/box/rootfs"), ("/other/./root/", "/other/root"), ("../up", "/srv/up"), (".", "/srv/box")],
+)
+def test_where_the_root_is(path: str, place: str) -> None:
+    assert planned(config(root={"path": path})).rootfs.path == place
+
+
+def test_a_root_that_is_a_link() -> None:
+    """What is checked and mounted must be what is entered."""
+    on = host(real_paths={"/srv/box/rootfs": "/etc"})
+    assert refusal(config(), on) == "/root/path: /srv/box/rootfs is a symlink or lies below one: it leads to /etc"
+    assert planned(config(), host(real_paths={"/srv/box/rootfs": "/srv/box/rootfs"}))
+
+
+@pytest.mark.parametrize(
+    ("pivot", "mounts", "how"),
+    [(True, True, "pivot"), (False, True, "move"), (True, False, "chroot"), (False, False, "chroot")],
+)
+def test_how_the_root_is_entered(pivot: bool, mounts: bool, how: str) -> None:
+    linux = {} if mounts else {"namespaces": without("mount")}
+    assert planned(config(linux=linux), pivot=pivot).rootfs.entered_by == how
+
+
+def test_a_joined_mount_namespace_is_one() -> None:
+    linux = {"namespaces": [*without("mount"), {"type": "mount", "path": "/run/mnt"}]}
+    assert planned(config(linux=linux)).rootfs.entered_by == "pivot"
+
+
+@pytest.mark.parametrize(
+    ("propagation", "before", "after", "parent"),
+    [
+        (None, SLAVE, 0, ""),
+        ("", SLAVE, 0, ""),
+        ("private", k.MS_PRIVATE, 0, "/srv"),
+        ("rprivate", k.MS_PRIVATE | k.MS_REC, 0, ""),
+        ("slave", k.MS_SLAVE, 0, "/srv"),
+        ("rslave", SLAVE, 0, ""),
+        ("shared", 0, k.MS_SHARED, "/srv"),
+        ("rshared", 0, k.MS_SHARED | k.MS_REC, "/srv"),
+        ("unbindable", SLAVE, k.MS_UNBINDABLE, ""),
+        ("runbindable", SLAVE, k.MS_UNBINDABLE | k.MS_REC, ""),
+    ],
+)
+def test_propagation_of_the_root(propagation: str | None, before: int, after: int, parent: str) -> None:
+    """The mount that the root lies on is made private unless the whole tree is cut off: pivot_root demands it."""
+    rootfs = planned(config(linux={"rootfsPropagation": propagation})).rootfs
+    assert (rootfs.propagation, rootfs.final_propagation, rootfs.parent_mount) == (before, after, parent)
+
+
+@pytest.mark.parametrize("propagation", ["private", "rprivate"])
+def test_a_private_root_that_is_not_pivoted_to(propagation: str) -> None:
+    assert "exclude each other" in refusal(config(linux={"rootfsPropagation": propagation}), pivot=False)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mounts": [{"destination": "/x", "type": "tmpfs"}]}, {"root": {"path": "r", "readonly": True}}]
+)
+def test_what_would_be_done_to_the_hosts_mounts(changes: dict[str, Any]) -> None:
+    assert "would be made on the host" in refusal(config(linux={"namespaces": without("mount")}, **changes))
+    assert planned(config(**changes))
+
+
+def test_views_of_the_host_matter_without_pivot_only() -> None:
+    assert planned().rootfs.host_views == ()
+    assert planned(pivot=False).rootfs.host_views == ("/proc",)
+
+
+def test_closed_paths() -> None:
+    linux = {"maskedPaths": ["/b", "/a"], "readonlyPaths": ["/d", "/c"], "mountLabel": "label"}
+    rootfs = planned(config(linux=linux, root={"path": "r", "readonly": True})).rootfs
+    assert (rootfs.masked, rootfs.readonly_paths, rootfs.mount_label) == (("/b", "/a"), ("/d", "/c"), "label")
+    assert rootfs.readonly
+
+
+def test_names_and_annotations() -> None:
+    plan = planned(config(hostname="h", domainname="d", annotations={"a": "b"}))
+    assert (plan.hostname, plan.domainname, plan.annotations) == ("h", "d", {"a": "b"})
+
+
+def test_a_dev_of_the_hosts_is_not_filled() -> None:
+    whole = planned(config(mounts=[{"destination": "/dev", "source": "/dev", "options": ["bind"]}]))
+    assert (whole.set_up_dev, whole.devices, whole.links) == (False, (), ())
+    own = planned(
+        config(mounts=[{"destination": "/dev", "type": "tmpfs"}], linux={"devices": [{"path": "/dev/x", "type": "p"}]})
+    )
+    assert own.set_up_dev
+    assert [own.devices[-1].path, own.links[-1].path] == ["/dev/x", "/dev/core"]
+    assert planned(on=host(has_kcore=False)).links[-1].path == "/dev/ptmx"
+
+
+def test_the_mounts_of_the_config() -> None:
+    entries = [{"destination": "/proc", "type": "proc"}, {"destination": "/cg", "type": "cgroup"}]
+    assert planned(config(mounts=entries)).mounts == (
+        Mount(destination="/proc", kind="new", type="proc"),
+        Mount(destination="/cg", kind="cgroup", type="cgroup"),
+    )
+
+
+def test_hooks() -> None:
+    kinds = Hooks._fields
+    assert kinds == ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    hooks = {kind: [{"path": f"/{kind}"}, {"path": "/second"}] for kind in kinds}
+    plan = planned(config(hooks={**hooks, "fromTheFuture": [ONE_HOOK]}))
+    assert {kind: list(getattr(plan.hooks, kind)) for kind in kinds} == hooks
+    assert planned(config(hooks={"prestart": None})).hooks == Hooks()
+
+
+def test_sockets_that_are_handed_on() -> None:
+    changed = config(process={"args": ["sh"], "env": ["A=1", "LISTEN_FDS=9"]})
+    plan = planned(changed, listen_fds=2)
+    assert plan.listen_fds == 2
+    assert plan.process.env == ("A=1", "LISTEN_FDS=2", "LISTEN_PID=1")
+    assert planned(changed).process.env == ("A=1", "LISTEN_FDS=9")
+
+
+def test_without_cgroups() -> None:
+    """Not even the device rules that every container has otherwise."""
+    plan = planned(config(linux={"resources": {"devices": [{"allow": False, "access": "rwm"}]}}), cgroups=False)
+    assert (plan.cgroup.paths, plan.cgroup.directories, plan.cgroup_view.hierarchies) == ({}, (), ())
+    assert (plan.cgroup.before, plan.cgroup.after, plan.cgroup.program, plan.warnings) == ((), (), None, ())
+
+
+def test_limits_without_cgroups() -> None:
+    linux = {"resources": {"pids": {"limit": 5}, "memory": {"limit": 1 << 20}, "cpu": {}, "devices": []}}
+    assert planned(config(linux=linux), cgroups=False).warnings == (
+        "cgroups are disabled, so /linux/resources is left out: memory, pids",
+    )
+
+
+@pytest.mark.parametrize(("namespaced", "path"), [(True, "/sys/fs/cgroup/box"), (False, "/sys/fs/cgroup")])
+def test_the_view_of_the_cgroups(namespaced: bool, path: str) -> None:
+    linux: dict[str, Any] = {"cgroupsPath": "/box"}
+    if not namespaced:
+        linux["namespaces"] = without("cgroup")
+    view = planned(config(linux=linux)).cgroup_view
+    assert (view.unified, view.namespaced, view.hierarchies[0].path) == (True, namespaced, path)
+    assert not planned(config(linux=linux), host(cgroups=layout.parse(hosts.V1, hosts.V1_SELF))).cgroup_view.unified
+
+
+def test_a_filter() -> None:
+    plan = planned(config(linux={"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}))
+    assert plan.seccomp is not None
+    assert planned(config(linux={"seccomp": None})).seccomp is None
+
+
+def test_warnings_of_every_part() -> None:
+    process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_NO_SUCH"]}}
+    linux = {"resources": {"memory": {"kernel": 1 << 20}}}
+    warnings = planned(config(process=process, linux=linux)).warnings
+    assert "CAP_NO_SUCH" in warnings[0]
+    assert any("kernel memory" in warning.lower() or "memory.kernel" in warning for warning in warnings[1:])
+
+
+def test_capabilities_within_a_user_namespace() -> None:
+    process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}
+    poor = host(grantable_capabilities=0)
+    user = {"namespaces": [*config()["linux"]["namespaces"], {"type": "user"}]}
+    assert planned(config(process=process), poor).process.capabilities.bounding == 0
+    assert planned(config(process=process, linux=user), poor).process.capabilities.bounding == 1 << 21
