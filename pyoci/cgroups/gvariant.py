@@ -81,7 +81,7 @@ class _Reader:
             if word not in _KEYWORDS:
                 raise ValueError(f"{word!r} is no value, and no type")
             return self.value(_KEYWORDS[word])
-        return _number(self.word("+-._"), wanted)
+        return _number(self.word("+-."), wanted)
 
     def signature(self) -> str:
         start = self.at

@@ -46,7 +46,7 @@ _ANNOTATION = "org.systemd.property."
 
 
 class Property(Record):
-    """A property of a unit; `value` is of the D-Bus type `signature`."""
+    """A property of a unit; `value` is of the D-Bus type `signature`: arrays are lists, structures tuples, bytes bytes."""
 
     name: str
     signature: str
@@ -57,7 +57,7 @@ class Property(Record):
         value = self.value
         if isinstance(value, bytes):
             shown = ",".join(str(bit) for bit in range(8 * len(value)) if value[bit // 8] >> bit % 8 & 1)
-        elif isinstance(value, tuple):
+        elif isinstance(value, list):
             shown = ", ".join(" ".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
         else:
             shown = "infinity" if value == _INFINITY else str(value)
@@ -182,8 +182,8 @@ def device_rules(rules: Sequence[Rule], version: int) -> tuple[Property, ...]:
         entries.append((path, letters(access)))
     return (
         Property(name="DevicePolicy", signature="s", value=policy),
-        Property(name="DeviceAllow", signature="a(ss)", value=()),  # which empties the list
-        *((Property(name="DeviceAllow", signature="a(ss)", value=tuple(entries)),) if entries else ()),
+        Property(name="DeviceAllow", signature="a(ss)", value=[]),  # which empties the list
+        *((Property(name="DeviceAllow", signature="a(ss)", value=entries),) if entries else ()),
     )
 
 

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits, device rules and annotations as properties of a unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyoci.cgroups import devices, v1, v2
+from pyoci.cgroups.limits import early, late
+from pyoci.cgroups.properties import Property, annotated, device_rules, limits, oom_policy, rounded
+from pyoci.cgroups.writes import Write
+from pyoci.errors import CgroupError
+
+INFINITY = (1 << 64) - 1
+NEW, OLD = 257, 239
+
+
+def as_dict(found: tuple[Property, ...]) -> dict[str, Any]:
+    return {each.name: each.value for each in found}
+
+
+def of(version: int = NEW, unified: dict[str, str] | None = None, **resources: Any) -> dict[str, Any]:
+    writes = (*early(resources, {""}), *late(resources, {""}), *v2.unified(unified or {}))
+    return as_dict(limits(writes, version))
+
+
+@pytest.mark.parametrize(
+    ("resources", "properties"),
+    [
+        ({}, {}),
+        ({"memory": {"limit": 1 << 20}}, {"MemoryMax": 1 << 20}),
+        ({"memory": {"limit": -1}}, {"MemoryMax": INFINITY, "MemorySwapMax": INFINITY}),
+        ({"memory": {"limit": 10, "swap": 30, "reservation": 5}}, {"MemoryMax": 10, "MemorySwapMax": 20, "MemoryLow": 5}),
+        ({"memory": {"limit": 10, "swap": 10}}, {"MemoryMax": 10, "MemorySwapMax": 0}),
+        ({"pids": {"limit": 10}}, {"TasksMax": 10}),
+        ({"pids": {"limit": -1}}, {"TasksMax": INFINITY}),
+        ({"cpu": {"shares": 1024}}, {"CPUWeight": 100}),
+        ({"cpu": {"shares": 1024, "idle": 1}}, {"CPUWeight": 0}),
+        ({"cpu": {"shares": 1024, "idle": 0}}, {"CPUWeight": 100}),
+        ({"cpu": {"quota": 50_000}}, {"CPUQuotaPerSecUSec": 500_000, "CPUQuotaPeriodUSec": 100_000}),
+        ({"cpu": {"quota": 1, "period": 100_000}}, {"CPUQuotaPerSecUSec": 10_000, "CPUQuotaPeriodUSec": 100_000}),
+        ({"cpu": {"quota": -1, "period": 5000}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 5000}),
+        ({"cpu": {"period": 5000}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 5000}),
+        ({"cpu": {"cpus": "0-2,9", "mems": "0"}}, {"AllowedCPUs": b"\x07\x02", "AllowedMemoryNodes": b"\x01"}),
+        ({"blockIO": {"weight": 100}, "hugepageLimits": []}, {}),
+    ],
+)
+def test_resources(resources: dict[str, Any], properties: dict[str, Any]) -> None:
+    assert of(**resources) == properties
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "properties"),
+    [
+        ("memory.high", "64M", {"MemoryHigh": 64 << 20}),
+        ("memory.min", " 4096 ", {"MemoryMin": 4096}),
+        ("memory.max", "max", {"MemoryMax": INFINITY}),
+        ("memory.max", "much", {}),
+        ("pids.max", "0", {"TasksMax": 1}),
+        ("cpu.max", "max", {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 100_000}),
+        ("cpu.max", "20000 40000", {"CPUQuotaPerSecUSec": 500_000, "CPUQuotaPeriodUSec": 40_000}),
+        ("cpu.max", "a b", {}),
+        ("cpu.weight", "77", {"CPUWeight": 77}),
+        ("cpu.idle", "1", {"CPUWeight": 0}),
+        ("cpuset.cpus", "1, 3-4", {"AllowedCPUs": b"\x1a"}),
+        ("cpuset.cpus", "", {}),
+        ("cpuset.cpus", "0-10:2/4", {}),
+        ("cpuset.cpus", "4-3", {}),
+        ("io.max", "8:0 rbps=1", {}),
+    ],
+)
+def test_unified(key: str, value: str, properties: dict[str, Any]) -> None:
+    assert of(unified={key: value}) == properties
+
+
+def test_unified_has_the_last_word() -> None:
+    assert of(memory={"limit": 10}, unified={"memory.max": "20"}) == {"MemoryMax": 20}
+
+
+def test_what_an_old_systemd_does_not_know_is_left_to_the_files() -> None:
+    assert of(OLD, cpu={"quota": 50_000, "cpus": "0", "idle": 1}) == {"CPUQuotaPerSecUSec": 500_000}
+    assert device_rules(devices.rules([]), OLD) == ()
+
+
+def test_version_1() -> None:
+    writes = (
+        *v1.memory({"limit": 10}),
+        *v1.cpu({"shares": 512, "quota": 12_345, "period": 50_000}),
+        *v1.block_io({"weight": 500}),
+        *v1.pids({"limit": -1}),
+    )
+    assert as_dict(limits(writes, NEW)) == {
+        "MemoryLimit": 10,
+        "CPUShares": 512,
+        "BlockIOWeight": 500,
+        "TasksMax": INFINITY,
+        "CPUQuotaPerSecUSec": 250_000,
+        "CPUQuotaPeriodUSec": 50_000,
+    }
+    assert {write.file: write.value for write in rounded(writes)}["cpu.cfs_quota_us"] == "12500"
+
+
+@pytest.mark.parametrize(
+    ("present", "then"), [("12345 100000", "13000 100000"), ("max 100000", "max 100000"), ("1", "1000 100000"), ("x", "x")]
+)
+def test_quotas_are_rounded_up_to_a_percent(present: str, then: str) -> None:
+    (write,) = rounded([Write(controller="", file="cpu.max", value=present, why="")])
+    assert write.value == then
+
+
+def test_the_policy_for_want_of_memory() -> None:
+    for value, policy in (("0", ["continue"]), ("1", ["kill"]), ("2", [])):
+        writes = v2.unified({"memory.oom.group": value})
+        assert [each.value for each in oom_policy(writes, NEW)] == policy
+        assert oom_policy(writes, 252) == ()
+
+
+def test_devices_are_a_list_of_what_is_allowed() -> None:
+    found = device_rules(devices.rules([{"allow": True, "type": "b", "major": 8, "minor": 0, "access": "r"}]), NEW)
+    assert [(each.name, each.signature) for each in found] == [
+        ("DevicePolicy", "s"),
+        ("DeviceAllow", "a(ss)"),
+        ("DeviceAllow", "a(ss)"),
+    ]
+    assert found[0].value == "strict"
+    assert found[1].value == []
+    listed: Any = found[2].value
+    assert dict(listed) == {
+        "char-*": "m",
+        "block-*": "m",
+        "/dev/block/8:0": "rm",
+        "char-136": "rwm",
+        **{f"/dev/char/{number}": "rwm" for number in ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "10:200")},
+    }
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"allow": True, "access": "rwm"}],
+        [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 1, "minor": 1, "access": "w"}],
+        [{"allow": True, "type": "c", "minor": 7, "access": "rwm"}],
+        [
+            {"allow": True, "type": "c", "major": 4, "access": "rwm"},
+            {"allow": False, "type": "c", "major": 4, "minor": 1, "access": "rwm"},
+        ],
+    ],
+)
+def test_devices_that_systemd_cannot_list_are_left_to_the_cgroup(rules: list[dict[str, Any]]) -> None:
+    assert [each.value for each in device_rules(devices.rules(rules), NEW)] == ["auto", []]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "then"),
+    [
+        ("TimeoutStopUSec", "uint64 5", ("TimeoutStopUSec", "t", 5)),
+        ("TimeoutStopSec", "5", ("TimeoutStopUSec", "t", 5_000_000)),
+        ("TimeoutStopSec", "1.5", ("TimeoutStopUSec", "t", 1_500_000)),
+        ("CollectMode", "'inactive-or-failed'", ("CollectMode", "s", "inactive-or-failed")),
+    ],
+)
+def test_annotations(name: str, text: str, then: tuple[str, str, Any]) -> None:
+    (found,) = annotated({f"org.systemd.property.{name}": text, "org.example": "x"})
+    assert (found.name, found.signature, found.value) == then
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fragment"),
+    [
+        ("Ab", "1", "name incorrect"),
+        ("A1b", "1", "name incorrect"),
+        ("", "1", "name incorrect"),
+        ("Slice", "system.slice", "value parse error: 'system' is no value"),
+        ("TimeoutStopSec", "'5'", "is no number of seconds"),
+        ("TimeoutStopSec", "-1", "is no number of seconds"),
+        ("TimeoutStopSec", "true", "is no number of seconds"),
+    ],
+)
+def test_annotations_that_are_no_properties(name: str, text: str, fragment: str) -> None:
+    with pytest.raises(CgroupError) as caught:
+        annotated({f"org.systemd.property.{name}": text})
+    assert fragment in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Property(name="MemoryMax", signature="t", value=INFINITY), "MemoryMax = infinity"),
+        (Property(name="AllowedCPUs", signature="ay", value=b"\x05"), "AllowedCPUs = 0,2"),
+        (Property(name="DeviceAllow", signature="a(ss)", value=[("a", "r"), ("b", "w")]), "DeviceAllow = a r, b w"),
+    ],
+)
+def test_for_people(found: Property, text: str) -> None:
+    assert found.text() == text
