@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from pyoci import syscalls as k
 from pyoci.capabilities import names as capability_names
+from pyoci.log import printable
 from pyoci.plan.namespaces import FLAGS
+from pyoci.seccomp import FLAG_NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pyoci.cgroups.plan import CgroupPlan
-    from pyoci.plan.model import IntelRdt, Mapping, Mount, Plan, Process, Rootfs
+    from pyoci.plan.model import CgroupView, IntelRdt, Mapping, Mount, Plan, Process, Rootfs
+    from pyoci.plan.scheduling import Scheduling
 
 _MOUNT_ATTRIBUTES = (
     (k.MOUNT_ATTR_RDONLY, "ro"),
@@ -43,9 +46,9 @@ _ENTERED = {
 def render(plan: Plan) -> str:
     """The whole plan, a heading for each section, numbered in order; sections with nothing to do are left out."""
     sections = [(title, list(lines)) for title, lines in _sections(plan)]
-    text = [f"plan for container {plan.id}, bundle {plan.bundle}"]
+    text = [printable(f"plan for container {plan.id}, bundle {plan.bundle}")]
     for number, (title, lines) in enumerate((item for item in sections if item[1]), 1):
-        text += ["", f"{number}. {title}", *(f"   {line}" for line in lines)]
+        text += ["", f"{number}. {title}", *(f"   {printable(line)}" for line in lines)]
     return "\n".join(text) + "\n"
 
 
@@ -58,11 +61,13 @@ def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
     yield "network devices, moved into the container", [f"{one.name} as {one.inside}" for one in plan.net_devices]
     yield "root", _root(plan.rootfs)
     yield "mounts, in this order", _columns(_mount(mount) for mount in plan.mounts)
+    if any(mount.kind == "cgroup" for mount in plan.mounts):
+        yield "what the cgroup mount shows", _cgroup_view(plan.cgroup_view)
     yield "devices", _columns(_devices(plan))
     yield "cgroup: set when the root is complete", _cgroup_after(plan.cgroup)
     yield "hooks, before the root is entered", _hooks(plan, "prestart", "createRuntime", "createContainer")
     yield "entering the root", _entering(plan)
-    yield "kernel parameters", [f"{path.replace('/', '.')} = {value}" for path, value in plan.sysctl]
+    yield "kernel parameters, below /proc/sys", [f"{path} = {value}" for path, value in plan.sysctl]
     yield "closing paths", _closing(plan.rootfs)
     yield "process", _process(plan.process)
     yield "seccomp", _seccomp(plan)
@@ -130,6 +135,8 @@ def _root(rootfs: Rootfs) -> Iterator[str]:
         yield f"the host's mounts become {_propagation(rootfs.propagation)} in here"
     if rootfs.parent_mount:
         yield f"{rootfs.parent_mount} becomes private in here, the rest stays shared with the host"
+    if rootfs.mount_label:
+        yield f"mounts get the SELinux label {rootfs.mount_label}"
 
 
 def _mount(mount: Mount) -> tuple[str, ...]:
@@ -172,6 +179,13 @@ def _propagation(flags: int) -> str:
     return ("r" if flags & k.MS_REC else "") + kind
 
 
+def _cgroup_view(view: CgroupView) -> Iterator[str]:
+    whose = "of a cgroup namespace of its own" if view.namespaced else "bound from the host's"
+    for hierarchy in view.hierarchies:
+        yield f"{hierarchy.name or 'the unified hierarchy'}, {whose}: {hierarchy.path}"
+    yield from (f"{link.path} -> {link.target}" for link in view.links)
+
+
 def _devices(plan: Plan) -> Iterator[tuple[str, ...]]:
     for device in plan.devices:
         number = "" if device.type == "p" else f"{device.major}:{device.minor}"
@@ -181,6 +195,7 @@ def _devices(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 
 def _entering(plan: Plan) -> Iterator[str]:
+    yield from (f"take away the host's {place}" for place in plan.rootfs.host_views)
     yield _ENTERED[plan.rootfs.entered_by]
     if plan.rootfs.final_propagation:
         yield f"the root becomes {_propagation(plan.rootfs.final_propagation)}"
@@ -217,7 +232,31 @@ def _process(process: Process) -> Iterator[str]:
             yield f"{name} {label}"
     if process.keyring:
         yield "a session keyring of its own"
+    if process.scheduling:
+        yield from _scheduling(process.scheduling)
     yield from (f"env {entry}" for entry in process.env)
+
+
+def _scheduling(scheduling: Scheduling) -> Iterator[str]:
+    from pyoci.plan.scheduling import ranges  # few plans have any of it
+
+    scheduler, priority, policy = scheduling.scheduler, scheduling.io_priority, scheduling.memory_policy
+    if scheduler:
+        details = [f"flags {scheduler.flags:#x}"] if scheduler.flags else []
+        details += [f"{name} {value}" for name in ("nice", "priority") if (value := getattr(scheduler, name))]
+        times = ((name, getattr(scheduler, name)) for name in ("runtime", "deadline", "period"))
+        details += [f"{name} {value} ns" for name, value in times if value]
+        yield ", ".join((f"scheduler {scheduler.name}", *details))
+    if priority:
+        yield f"I/O priority {priority.name}, level {priority.level}"
+    if scheduling.personality is not None:
+        yield f"personality {scheduling.personality:#06x}"
+    if policy:
+        yield f"memory policy {policy.name}" + (f", nodes {ranges(policy.nodes)}" if policy.nodes else "")
+    if scheduling.affinity:
+        sets = (("at first", scheduling.affinity.initial), ("in the cgroup", scheduling.affinity.final))
+        told = ", ".join(f"{ranges(cpus)} {when}" for when, cpus in sets if cpus)
+        yield f"CPUs of each `pyoci exec`: {told}"
 
 
 def _seccomp(plan: Plan) -> Iterator[str]:
@@ -228,6 +267,8 @@ def _seccomp(plan: Plan) -> Iterator[str]:
     compiled = compile_filter(plan.seccomp)
     calls = sum(len(rule.names) for rule in plan.seccomp.rules)
     yield f"{len(plan.seccomp.rules)} rules for {calls} system calls: a program of {len(compiled.instructions) // 8} instructions"
+    if plan.seccomp.flags & FLAG_NEW_LISTENER:
+        yield f"its listener goes to the agent at {plan.seccomp.listener_path}"
     if compiled.skipped:
         yield f"unknown to libseccomp and left out: {', '.join(compiled.skipped)}"
 
@@ -242,6 +283,10 @@ def _hooks(plan: Plan, *kinds: str) -> Iterator[str]:
 
 def _start(plan: Plan) -> Iterator[str]:
     yield from _hooks(plan, "startContainer")
+    if plan.listen_fds:
+        yield f"hand on {plan.listen_fds} listening sockets, from descriptor 3 on"
+    if plan.notifies:
+        yield "pass on what it says over its notify socket"
     yield "execute " + " ".join(_quoted(argument) for argument in plan.process.args)
     yield from _hooks(plan, "poststart")
 

@@ -60,6 +60,11 @@ def test_the_namespaces_are_those_of_the_specification() -> None:
     assert set(features()["linux"]["namespaces"]) == names("config-linux", "namespaces/*/type")
 
 
+@pytest.mark.parametrize(("key", "path"), [("modes", "memoryPolicy/mode"), ("flags", "memoryPolicy/flags/*")])
+def test_the_names_of_memory_policies_are_those_of_the_specification(key: str, path: str) -> None:
+    assert set(features()["linux"]["memoryPolicy"][key]) == names("config-linux", path)
+
+
 def test_supported_flags_are_known_ones() -> None:
     told = features()["linux"]["seccomp"]
     assert set(told["supportedFlags"]) == set(seccomp.supported_flags()) <= set(told["knownFlags"])
