@@ -152,6 +152,12 @@ def test_unknown_names_are_skipped_and_told() -> None:
     assert compiled(deny_all_but(allow("read", "no_such_call"))).skipped == ("no_such_call",)
 
 
+def test_a_profile_of_unknown_names_alone() -> None:
+    program = compiled(deny_all_but(allow("no_such_call")))
+    assert program.skipped == ("no_such_call",)
+    assert verdict(program.instructions, X86_64, 0) == ERRNO | errno.EPERM
+
+
 @ON_X86_64
 @pytest.mark.parametrize(
     "config",
