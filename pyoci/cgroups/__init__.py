@@ -9,6 +9,9 @@
     join.py       join, open_dir; remove.py  remove, exists
     freezer.py    freeze, thaw, is_frozen
     processes.py  pids, kill_all, oom_kills
+    undo.py       what limits were before an update, and putting them back
+    stats.py      collect, with stats_v1.py and stats_v2.py, and stats_rdt.py for resctrl; readings.py
+    oom.py        watch
 
 The pure half decides, the other acts, and needs no more than the `paths` of a plan, which the state file keeps under the
 name `cgroup_paths`: controller -> directory for cgroup v1, "" -> directory for the unified hierarchy of cgroup v2.

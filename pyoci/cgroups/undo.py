@@ -43,6 +43,12 @@ def remember(writes: Iterable[Write], paths: dict[str, str]) -> tuple[tuple[str,
     return tuple(held)
 
 
+def remember_file(path: str) -> tuple[tuple[str, str], ...]:
+    """As `remember`, for one file that takes back all that it tells."""
+    text = _text(path)
+    return ((path, text),) if text else ()
+
+
 def _before(write: Write, text: str, directory: str) -> Iterable[tuple[str, str]]:
     if write.file == "cpu.idle" and text.strip() == "0":
         # An idle group loses its weight, and has the default one when it is idle no more. So this is put back last.

@@ -72,13 +72,13 @@ stands for no change; but a pids limit, a burst or an idle of 0 is one.""",
         ("""echo '{"cpu": {"shares": 512}}' | pyoci update -r - web""", "the same from standard input"),
     ),
 )
-_SCHEMATA = ("l3-cache-schema", "mem-bw-schema")
+_SCHEMATA = (("l3-cache-schema", "l3CacheSchema"), ("mem-bw-schema", "memBwSchema"))
 _UNITS = "bkmgtp"
 _MAX_SIZE = 16 << 20
 
 
 def run(call: Call, log: Log) -> int:
-    schemata = tuple(schema for name in _SCHEMATA if (schema := call.text(name)))
+    schemata = {key: schema for name, key in _SCHEMATA if (schema := call.text(name))}
     updating.update(settings(call, log), call.argument(0), changes(call), schemata)
     return 0
 

@@ -7,21 +7,21 @@ from pyoci import jsontext
 from pyoci import syscalls as k
 from pyoci.cgroups import limits
 from pyoci.cgroups.apply import apply_writes
-from pyoci.cgroups.undo import put_back, remember
+from pyoci.cgroups.undo import put_back, remember, remember_file
 from pyoci.container.record import Container
-from pyoci.errors import CgroupError, InvalidOperation
+from pyoci.errors import CgroupError, InvalidOperation, PyociError
 from pyoci.state import CONFIG, STOPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroups.writes import Write
     from pyoci.container.record import Settings
 
 
-def update(settings: Settings, container_id: str, changes: dict[str, Any], schemata: tuple[str, ...] = ()) -> None:
-    """Change limits. `changes` is shaped as linux.resources, and what it lacks stays as it is; `schemata` are lines for
-    the container's group in resctrl.
+def update(settings: Settings, container_id: str, changes: dict[str, Any], schemata: dict[str, str]) -> None:
+    """Change limits. `changes` is shaped as linux.resources, `schemata` as linux.intelRdt; what they lack stays as it is.
 
     The config.json that is kept with the state tells of the limits in force, so it changes along. On failure everything
     is as it was. Raises InvalidOperation, CgroupError, StateError.
@@ -35,31 +35,53 @@ def update(settings: Settings, container_id: str, changes: dict[str, Any], schem
         raise CgroupError(f"container {container_id} has no cgroup, and so no limits")
     config = container.directory.config()
     linux = config.get("linux") or {}
-    if schemata and not linux.get("intelRdt"):
+    if schemata and not container.state.intel_rdt_path:
         raise InvalidOperation("updating a non-existent Intel RDT configuration is not supported")
     saved = linux.get("resources") or {}
     writes = limits.update(saved, changes, paths)
-    updated = {**config, "linux": {**linux, "resources": limits.merge(saved, changes)}}
-    unit = container.state.systemd_unit
-    if unit:
+    updated = {**linux, "resources": limits.merge(saved, changes)}
+    if schemata:
+        updated["intelRdt"] = {**(linux.get("intelRdt") or {}), **schemata}
+    for note in (
+        *limits.ignored(changes, paths),
+        *_carry_out(container, writes, schemata, jsontext.dumps({**config, "linux": updated})),
+    ):
+        settings.log.warning(note)
+    k.close(lock)
+
+
+def _carry_out(
+    container: Container, writes: tuple[Write, ...], schemata: dict[str, str], config: str
+) -> tuple[str, ...]:
+    """Set all of it, or nothing; what could not be set and may be left, in words."""
+    state, directory = container.state, container.directory
+    if state.systemd_unit:
         from pyoci.cgroups import systemd  # only where systemd has made the cgroup
         from pyoci.cgroups.properties import rounded  # likewise
 
         writes = rounded(writes)
-    former = remember(writes, paths)
+    former, text = remember(writes, state.cgroup_paths), directory.read(CONFIG)
+    if schemata:
+        former = (*former, *remember_file(f"{state.intel_rdt_path}/schemata"))
     try:
+        notes = apply_writes(writes, state.cgroup_paths)
         if schemata:
             from pyoci.process.intel_rdt import set_schemata  # few hosts have it
 
-            set_schemata(container.state.intel_rdt_path, schemata)
-        notes = apply_writes(writes, paths)
-        if unit:
-            systemd.update(unit, container.state.rootless, writes)
-        container.directory.write(CONFIG, jsontext.dumps(updated).encode())
+            set_schemata(state.intel_rdt_path, tuple(schemata.values()))
+        directory.write(CONFIG, config.encode())
+        if state.systemd_unit:
+            systemd.update(state.systemd_unit, state.rootless, writes)
     except BaseException as error:
-        for problem in put_back(former):
+        for problem in (*put_back(former), *_write_back(container, text)):
             error.add_note(f"undoing failed: {problem}")
         raise
-    for note in (*limits.ignored(changes, paths), *notes):
-        settings.log.warning(note)
-    k.close(lock)
+    return notes
+
+
+def _write_back(container: Container, text: bytes) -> tuple[str, ...]:
+    try:
+        container.directory.write(CONFIG, text)
+    except PyociError as error:
+        return (error.message,)
+    return ()

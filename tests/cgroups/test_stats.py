@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.cgroups import join, manage, stats
+from pyoci.cgroups import join, manage, stats, stats_rdt
 from pyoci.cgroups.oom import watch
 from pyoci.cgroups.readings import UNLIMITED, Readings, members
 from tests.cgroups import worlds
@@ -212,6 +212,51 @@ def test_readings(cgroup: Any) -> None:
 )
 def test_lists(text: str, expected: list[int]) -> None:
     assert members(text) == expected
+
+
+# Intel RDT
+
+
+def test_a_class_of_service(tmp_path: Path) -> None:
+    files = {
+        "info/last_cmd_status": "ok\n",
+        "info/L3/cbm_mask": "fffff\n",
+        "info/L3/min_cbm_bits": "1\n",
+        "info/L3/num_closids": "16\n",
+        "info/MB/bandwidth_gran": "10\n",
+        "info/MB/delay_linear": "1\n",
+        "info/MB/min_bandwidth": "10\n",
+        "info/MB/num_closids": "8\n",
+        "info/L3_MON/mon_features": "llc_occupancy\nmbm_total_bytes\n",
+        "schemata": "    L3:0=fffff;1=fffff\n    MB:0=100;1=100\n",
+        "web/schemata": "    MB:0= 20;1= 70\n    L3:0=ff;1=c0\n",
+        "web/mon_data/mon_L3_00/llc_occupancy": "7\n",
+        "web/mon_data/mon_L3_00/mbm_total_bytes": "9\n",
+        "web/mon_data/mon_L3_01/llc_occupancy": "Unavailable\n",
+        "web/mon_groups/web/mon_data/mon_L3_00/llc_occupancy": "3\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    told = {
+        "l3_cache_info": {"cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fffff;1=fffff",
+        "l3_cache_schema": "L3:0=ff;1=c0",
+        "mem_bw_info": {"bandwidth_gran": 10, "delay_linear": 1, "min_bandwidth": 10, "num_closids": 8},
+        "mem_bw_schema_root": "MB:0=100;1=100",
+        "mem_bw_schema": "MB:0= 20;1= 70",
+        "schemata": ["MB:0= 20;1= 70", "L3:0=ff;1=c0"],
+    }
+    assert stats_rdt.collect(f"{tmp_path}/web", "") == {
+        **told,
+        "mbm_stats": [{"mbm_total_bytes": 9, "mbm_local_bytes": 0}, {"mbm_total_bytes": 0, "mbm_local_bytes": 0}],
+        "cmt_stats": [{"llc_occupancy": 7}, {"llc_occupancy": 0}],
+    }
+    own = stats_rdt.collect(f"{tmp_path}/web", f"{tmp_path}/web/mon_groups/web")
+    assert own["cmt_stats"] == [{"llc_occupancy": 3}]
+    (tmp_path / "info" / "L3_MON" / "mon_features").unlink()
+    assert stats_rdt.collect(f"{tmp_path}/web", "") == told
+    assert stats_rdt.collect(str(tmp_path), "")["mem_bw_schema"] == "MB:0=100;1=100"
 
 
 # For real

@@ -109,10 +109,10 @@ SIMPLE = [
     ("kill --all ID 9", ("kill", (ID, 9, True))),
     ("kill -a ID KILL", ("kill", (ID, 9, True))),
     ("kill ID sigusr1 --all", ("kill", (ID, 10, True))),
-    ("update --pids-limit 5 ID", ("update", (ID, {"pids": {"limit": 5}}, ()))),
+    ("update --pids-limit 5 ID", ("update", (ID, {"pids": {"limit": 5}}, {}))),
     (
         "update --l3-cache-schema L3:0=f --mem-bw-schema MB:0=20 ID",
-        ("update", (ID, {}, ("L3:0=f", "MB:0=20"))),
+        ("update", (ID, {}, {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20"})),
     ),
     ("events ID", ("follow", (ID, 5.0, _tell, 1))),
     ("events --interval 1m30s ID", ("follow", (ID, 90.0, _tell, 1))),

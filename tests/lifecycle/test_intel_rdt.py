@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -133,3 +134,22 @@ def test_it_is_told_of(box: Container, resctrl: Path) -> None:
     told = box.call("plan", "--bundle", str(box.bundle), box.id).ok().out
     assert f"{resctrl}/{box.id}" in told
     assert "MB:0=20" in told
+
+
+def test_update_and_events(box: Container, resctrl: Path) -> None:
+    box.linux["intelRdt"] = {"l3CacheSchema": "L3:0=f"}
+    box.launch()
+    box.call("update", "--l3-cache-schema", "L3:0=3", "--mem-bw-schema", "MB:0=20", "--pids-limit", "50", box.id).ok()
+    group = resctrl / box.id
+    assert (group / "schemata").read_text() == "L3:0=3\nMB:0=20\n"
+    saved = json.loads((box.root / box.id / "config.json").read_text())["linux"]
+    assert saved["intelRdt"] == {"l3CacheSchema": "L3:0=3", "memBwSchema": "MB:0=20"}
+    assert saved["resources"]["pids"] == {"limit": 50}
+    event = json.loads(box.call("events", "--stats", box.id).ok().out)
+    assert event["data"]["intel_rdt"]["schemata"] == ["L3:0=3", "MB:0=20"]
+    (group / "schemata").unlink()
+    (group / "schemata").mkdir()
+    box.call("update", "--l3-cache-schema", "L3:0=1", "--pids-limit", "60", box.id).refused("schemata")
+    again = json.loads((box.root / box.id / "config.json").read_text())["linux"]
+    assert again == saved
+    (group / "schemata").rmdir()
