@@ -37,6 +37,10 @@ def lacks_cgroup_v2() -> str | None:
     return None if (CGROUP_ROOT / "cgroup.controllers").exists() else "needs cgroup v2 alone"
 
 
+def lacks_systemd() -> str | None:
+    return None if Path("/run/systemd/system").is_dir() else "needs systemd as PID 1 (hack/vm has it)"
+
+
 def lacks_cgroups() -> str | None:
     return lacks_cgroup_v1() and lacks_cgroup_v2() and "needs cgroups in /sys/fs/cgroup"
 
@@ -87,6 +91,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_cgroups": ("cgroups of either version", lacks_cgroups),
     "needs_cgroup_v1": ("one cgroup v1 hierarchy for each controller", lacks_cgroup_v1),
     "needs_cgroup_v2": ("cgroup v2 alone at /sys/fs/cgroup", lacks_cgroup_v2),
+    "needs_systemd": ("systemd as PID 1", lacks_systemd),
     "needs_user_namespaces": ("user namespaces", lacks_user_namespaces),
     "needs_time_namespaces": ("time namespaces", lacks_time_namespaces),
     "needs_seccomp": ("seccomp filters", lacks_seccomp),
@@ -140,8 +145,9 @@ def skip_or_fail(reason: str) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers():
-        # A test for ordinary users and one for root never run together, so this need is never a failure.
-        if mark.name == "needs_ordinary_user" and missing(mark.name):
+        # A test for ordinary users and one for root never run together, and few machines that tests run on have been
+        # booted by systemd, so these needs are never a failure.
+        if mark.name in ("needs_ordinary_user", "needs_systemd") and missing(mark.name):
             pytest.skip(str(missing(mark.name)))
         if mark.name in NEEDS:
             reason = missing(mark.name)

@@ -32,7 +32,10 @@ def of(version: int = NEW, unified: dict[str, str] | None = None, **resources: A
         ({}, {}),
         ({"memory": {"limit": 1 << 20}}, {"MemoryMax": 1 << 20}),
         ({"memory": {"limit": -1}}, {"MemoryMax": INFINITY, "MemorySwapMax": INFINITY}),
-        ({"memory": {"limit": 10, "swap": 30, "reservation": 5}}, {"MemoryMax": 10, "MemorySwapMax": 20, "MemoryLow": 5}),
+        (
+            {"memory": {"limit": 10, "swap": 30, "reservation": 5}},
+            {"MemoryMax": 10, "MemorySwapMax": 20, "MemoryLow": 5},
+        ),
         ({"memory": {"limit": 10, "swap": 10}}, {"MemoryMax": 10, "MemorySwapMax": 0}),
         ({"pids": {"limit": 10}}, {"TasksMax": 10}),
         ({"pids": {"limit": -1}}, {"TasksMax": INFINITY}),
@@ -103,7 +106,8 @@ def test_version_1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("present", "then"), [("12345 100000", "13000 100000"), ("max 100000", "max 100000"), ("1", "1000 100000"), ("x", "x")]
+    ("present", "then"),
+    [("12345 100000", "13000 100000"), ("max 100000", "max 100000"), ("1", "1000 100000"), ("x", "x")],
 )
 def test_quotas_are_rounded_up_to_a_percent(present: str, then: str) -> None:
     (write,) = rounded([Write(controller="", file="cpu.max", value=present, why="")])

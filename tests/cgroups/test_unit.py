@@ -91,7 +91,10 @@ def test_an_ordinary_user_gets_it_from_his_own_systemd() -> None:
 @pytest.mark.parametrize(
     ("path", "fragment"),
     [
-        ("/docker/box", 'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/docker/box"'),
+        (
+            "/docker/box",
+            'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/docker/box"',
+        ),
         ("a:b", "expected cgroupsPath to be of format"),
         ("a.slice:b:c:d", "expected cgroupsPath to be of format"),
         ("system:p:n", "invalid slice name: system"),

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--systemd-cgroup on a host of systemd's (`hack/vm -- python3 -m pytest tests/lifecycle/test_systemd.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .harness import CGROUP_ROOT, Container, Result, eventually
+
+pytestmark = pytest.mark.needs_systemd
+differs = pytest.mark.differs
+
+
+@pytest.fixture
+def container(container: Container) -> Iterator[Container]:
+    """With a cgroupsPath in systemd's form, and nothing of its unit left at the end."""
+    container.linux["cgroupsPath"] = f"system.slice:test:{container.id}"
+    yield container
+    container.clean_up()
+    assert show(container, "LoadState") == "not-found", f"{unit(container)} is left"
+
+
+def unit(container: Container) -> str:
+    return f"test-{container.id}.scope"
+
+
+def show(container: Container, name: str) -> str:
+    """A property of the container's unit."""
+    found = subprocess.run(
+        ["systemctl", "show", "--property", name, "--value", unit(container)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip()
+
+
+def create(container: Container, *options: str) -> Result:
+    container.write_config()
+    result = container.call(
+        "--systemd-cgroup", "create", "--bundle", str(container.bundle), "--pid-file", str(container.pid_file), *options,
+        container.id,
+    )  # fmt: skip
+    if result.status == 0:
+        container.pid = int(container.pid_file.read_text())
+    return result
+
+
+def directory(container: Container) -> Path:
+    """The container's cgroup as the kernel says it: version 2, or that of `pids` of version 1."""
+    groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines())
+    return CGROUP_ROOT / "pids" / groups["pids"][1:] if "pids" in groups else CGROUP_ROOT / groups[""][1:]
+
+
+def launch(container: Container) -> None:
+    container.process["args"] = ["sleep", "1000"]
+    create(container).ok()
+    container.start().ok()
+
+
+def test_the_container_is_a_scope_in_its_slice(container: Container) -> None:
+    launch(container)
+    assert directory(container) == CGROUP_ROOT / "system.slice" / unit(container)
+    assert show(container, "ActiveState") == "active"
+    assert show(container, "Slice") == "system.slice"
+    assert show(container, "Delegate") == "yes"
+    assert show(container, "DefaultDependencies") == "no"
+    container.delete("--force").ok()
+
+
+def test_a_slice_within_slices(container: Container) -> None:
+    container.linux["cgroupsPath"] = f"pyoci-tests-a.slice:test:{container.id}"
+    launch(container)
+    assert str(directory(container)).endswith(f"/pyoci.slice/pyoci-tests.slice/pyoci-tests-a.slice/{unit(container)}")
+    container.delete("--force").ok()
+    subprocess.run(["systemctl", "stop", "pyoci.slice"], check=True)
+
+
+@differs(runc="names it after itself")
+def test_without_a_path_the_id_names_the_unit(container: Container) -> None:
+    del container.linux["cgroupsPath"]
+    launch(container)
+    assert directory(container).name == f"{container.runtime.name}-{container.id}.scope"
+    container.delete("--force").ok()
+    assert container.runtime.name == "pyoci"
+
+
+def test_limits_are_known_to_both(container: Container) -> None:
+    container.resources.update(
+        {
+            "memory": {"limit": 64 << 20},
+            "pids": {"limit": 33},
+            "cpu": {"shares": 512, "quota": 20_000, "period": 50_000},
+        }
+    )
+    launch(container)
+    assert show(container, "TasksMax") == "33"
+    assert show(container, "MemoryMax") == str(64 << 20)
+    assert show(container, "CPUQuotaPerSecUSec") == "400ms"
+    files = directory(container)
+    for _ in range(2):
+        assert (files / "pids.max").read_text().strip() == "33"
+        assert (files / "memory.max").read_text().strip() == str(64 << 20)
+        assert (files / "cpu.max").read_text().split() == ["20000", "50000"]
+        subprocess.run(["systemctl", "daemon-reload"], check=True)  # after which systemd writes them anew
+    weight = (files / "cpu.weight").read_text().strip()
+    assert show(container, "CPUWeight") == weight
+
+
+def test_devices_stay_closed_when_systemd_reloads(container: Container) -> None:
+    container.resources["devices"] = [{"allow": False, "access": "rwm"}]
+    container.process["capabilities"] = {
+        kind: ["CAP_MKNOD"] for kind in ("bounding", "effective", "permitted", "inheritable")
+    }
+    launch(container)
+    for _ in range(2):
+        container.exec("sh", "-c", "echo > /dev/null && mknod /tmp/kmsg c 1 11 && ! cat /tmp/kmsg && rm /tmp/kmsg").ok()
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+def test_annotations_are_properties(container: Container) -> None:
+    container.config["annotations"] = {
+        "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
+        "org.systemd.property.CollectMode": "'inactive-or-failed'",
+    }
+    launch(container)
+    assert show(container, "TimeoutStopUSec") == "7s"
+    assert show(container, "CollectMode") == "inactive-or-failed"
+
+
+def test_a_property_that_systemd_does_not_know(container: Container) -> None:
+    container.config["annotations"] = {"org.systemd.property.Nonsense": "true"}
+    create(container).refused("Nonsense")
+    container.leaves_nothing()
+
+
+@pytest.mark.parametrize("path", ["/no/slice", "a:b", "no:p:n", "a--b.slice:p:n"])
+def test_a_path_of_another_form(container: Container, path: str) -> None:
+    container.linux["cgroupsPath"] = path
+    create(container).refused()
+    container.leaves_nothing()
+
+
+def test_exec_goes_by_the_state(container: Container) -> None:
+    """Engines give --systemd-cgroup to create alone."""
+    launch(container)
+    container.exec("sh", "-c", "cat /proc/self/cgroup; sleep 1000", options=("--detach",)).ok()
+    eventually("two processes", lambda: len((directory(container) / "cgroup.procs").read_text().split()) == 3)
+
+
+def test_update_tells_both(container: Container) -> None:
+    launch(container)
+    container.call("update", "--resources", "-", container.id, stdin='{"pids": {"limit": 44}}').ok()
+    assert show(container, "TasksMax") == "44"
+    assert (directory(container) / "pids.max").read_text().strip() == "44"
+
+
+def test_pause_and_resume(container: Container) -> None:
+    launch(container)
+    container.call("pause", container.id).ok()
+    assert container.status() == "paused"
+    container.call("resume", container.id).ok()
+    assert container.status() == "running"
+
+
+def test_the_unit_goes_with_the_container(container: Container) -> None:
+    launch(container)
+    cgroup = directory(container)
+    container.kill("KILL").ok()
+    container.becomes("stopped")
+    container.delete().ok()
+    assert show(container, "LoadState") == "not-found"
+    assert not cgroup.exists()
+
+
+@differs(runc="1.1.5 takes the name from who has it", always=False)
+def test_a_name_that_is_taken(container: Container) -> None:
+    taken = subprocess.Popen(
+        ["systemd-run", "--quiet", "--scope", "--unit", unit(container), "sleep", "1000"], start_new_session=True
+    )
+    try:
+        eventually("the stranger's unit", lambda: show(container, "ActiveState") == "active")
+        create(container).refused()
+        assert show(container, "ActiveState") == "active", "the stranger's unit was stopped"
+        assert taken.poll() is None
+    finally:
+        os.killpg(taken.pid, signal.SIGKILL)
+        taken.wait()
+        eventually("the end of the stranger's unit", lambda: show(container, "ActiveState") != "active")
+
+
+@differs(runc="1.1.5 leaves it", always=False)
+def test_a_failed_unit_of_that_name_is_in_nobodys_way(container: Container) -> None:
+    scope = ["systemd-run", "--quiet", "--scope", "--unit", unit(container), "--property", "RuntimeMaxSec=1"]
+    subprocess.run([*scope, "sleep", "1000"], check=False)
+    eventually("a failed unit", lambda: show(container, "ActiveState") == "failed")
+    launch(container)
+    assert show(container, "ActiveState") == "active"
+
+
+@differs(runc="1.1.5 has no record by then", always=False)
+@pytest.mark.parametrize("milliseconds", [200, 500, 800, 1100, 1400])
+def test_what_is_left_of_a_create_that_was_killed_can_be_deleted(container: Container, milliseconds: int) -> None:
+    container.process["args"] = ["sleep", "1000"]
+    container.write_config()
+    command = container.background("--systemd-cgroup", "create", "--bundle", str(container.bundle), container.id)
+    time.sleep(milliseconds / 1000)
+    command.kill()
+    command.wait()
+    container.live.remove(command)
+    container.delete("--force").ok()
+    container.leaves_nothing()
+
+
+def test_a_plan_names_the_unit(container: Container) -> None:
+    if container.runtime.name != "pyoci":
+        pytest.skip("only pyoci plans")
+    container.write_config()
+    planned = container.call("--systemd-cgroup", "plan", "--bundle", str(container.bundle), "--format", "json")
+    assert json.loads(planned.ok().out)["cgroup"]["unit"]["name"] == unit(container)
