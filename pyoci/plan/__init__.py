@@ -52,6 +52,11 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
     """Everything that create and start will do. Raises SpecError and CgroupError for what cannot be done on this host."""
     linux = config.get("linux") or {}
     namespaces = plan_namespaces(linux)
+    if host.euid != 0 and not namespaces.has(k.CLONE_NEWUSER):
+        raise SpecError(
+            'an ordinary user can make a container in a user namespace only: add {"type": "user"} to /linux/namespaces, '
+            "and mappings (pyoci spec --rootless has an example)"
+        )
     notifies = bool(request.notify) and namespaces.has(k.CLONE_NEWNS)
     wanted = config.get("mounts") or ()
     if notifies:

@@ -15,10 +15,9 @@ def plan_cgroup_view(cgroup: CgroupPlan, layout: Layout, namespaced: bool) -> Cg
     """One directory for each hierarchy, named as the host names it; controllers that share one get links to it."""
     if layout.mode == "v2":
         top = layout.hierarchies[""]
-        path = cgroup.paths.get("", top.mount_point) if namespaced else top.mount_point
-        return CgroupView(
-            unified=True, namespaced=namespaced, hierarchies=(CgroupHierarchy(name="", parameters=(), path=path),)
-        )
+        path = cgroup.paths.get("", "") if namespaced else top.mount_point
+        shown = CgroupHierarchy(name="", parameters=(), path=path, ours=top.directory(top.own) or "")
+        return CgroupView(unified=True, namespaced=namespaced, hierarchies=(shown,))
     controllers: dict[str, list[str]] = {}
     for controller, hierarchy in layout.hierarchies.items():
         if controller:
@@ -26,8 +25,9 @@ def plan_cgroup_view(cgroup: CgroupPlan, layout: Layout, namespaced: bool) -> Cg
     hierarchies, links = [], []
     for mount_point, names in controllers.items():
         name = mount_point.rpartition("/")[2]
-        path = cgroup.paths.get(names[0], mount_point)
-        hierarchies.append(CgroupHierarchy(name=name, parameters=_parameters(names), path=path))
+        path, hierarchy = cgroup.paths.get(names[0], ""), layout.hierarchies[names[0]]
+        ours = hierarchy.directory(hierarchy.own) or ""
+        hierarchies.append(CgroupHierarchy(name=name, parameters=_parameters(names), path=path, ours=ours))
         links += [Link(path=one, target=name) for one in names if one != name and len(names) > 1]
     return CgroupView(unified=False, namespaced=namespaced, hierarchies=tuple(hierarchies), links=tuple(links))
 

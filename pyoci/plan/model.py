@@ -90,11 +90,15 @@ class Link(Record):
 
 
 class CgroupHierarchy(Record):
-    """A hierarchy as it is to be seen: the directory's name, the options to mount it, the container's own path in it."""
+    """A hierarchy as it is to be seen: the directory's name, the options to mount it, what is shown where it is bound.
+
+    `ours` is the cgroup of whoever calls us, shown read-only where the container could not be given one; "" if unknown.
+    """
 
     name: str
     parameters: tuple[tuple[str, str | None], ...]
     path: str
+    ours: str = ""
 
 
 class CgroupView(Record):

@@ -164,7 +164,7 @@ class Launcher:
         """The limits come late, when init has made its mounts: it takes more memory than many a program that follows."""
         if not self.limited:
             self.limited = True
-            self.warnings.extend(apply(self.plan.cgroup, self.paths))
+            self.warnings.extend(dict.fromkeys(apply(self.plan.cgroup, self.paths)))
 
     def _run_hooks(self) -> None:
         state = jsontext.dumps({**self.state, "status": "creating", "pid": self.pid}).encode()

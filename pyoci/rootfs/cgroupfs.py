@@ -38,7 +38,9 @@ def _mount_unified(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
         # Not ours to mount: a user namespace without a cgroup namespace, or flags that the host's mount has locked.
         if error.errno not in (EPERM, EBUSY):
             raise
-        tree = _bound(view.hierarchies[0].path, mount.attr_set)
+        tree = _bound(view.hierarchies[0], mount.attr_set)
+    if tree < 0:
+        tree = new_filesystem("tmpfs", "tmpfs", [], mount.attr_set | k.MOUNT_ATTR_RDONLY)
     mounter.attach(tree, mount.destination, directory=True)
     k.close(tree)
 
@@ -49,8 +51,9 @@ def _mount_v1(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
     mounter.attach(top, mount.destination, directory=True)
     for hierarchy in view.hierarchies:
         tree = _hierarchy(hierarchy, mount.attr_set, view.namespaced)
-        mounter.attach(tree, f"{mount.destination}/{hierarchy.name}", directory=True)
-        k.close(tree)
+        if tree >= 0:
+            mounter.attach(tree, f"{mount.destination}/{hierarchy.name}", directory=True)
+            k.close(tree)
     links = tuple(Link(path=f"{mount.destination}/{link.path}", target=link.target) for link in view.links)
     make_devices(mounter.root, (), links, bind=False)
     if mount.attr_set & k.MOUNT_ATTR_RDONLY:
@@ -60,11 +63,18 @@ def _mount_v1(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
 
 def _hierarchy(hierarchy: CgroupHierarchy, attributes: int, namespaced: bool) -> int:
     if not namespaced:
-        return _bound(hierarchy.path, attributes)
+        return _bound(hierarchy, attributes)
     return new_filesystem("cgroup", "cgroup", list(hierarchy.parameters), attributes)
 
 
-def _bound(path: str, attributes: int) -> int:
-    tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
-    k.mount_setattr(tree, attributes)
-    return tree
+def _bound(hierarchy: CgroupHierarchy, attributes: int) -> int:
+    """The container's cgroup; if an ordinary user could make none, his own, which is not to be written to. -1: neither."""
+    for path, more in ((hierarchy.path, 0), (hierarchy.ours, k.MOUNT_ATTR_RDONLY)):
+        try:
+            tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE) if path else -1
+        except FileNotFoundError:
+            continue
+        if tree >= 0:
+            k.mount_setattr(tree, attributes | more)
+            return tree
+    return -1
