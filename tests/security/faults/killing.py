@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command that is killed anywhere, or whose n-th system call of some name fails, or is its last."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+from ...lifecycle.harness import Container
+from .commands import COMMANDS, prepare
+from .world import Skipped, World, answers, case, collect
+
+ERRORS = ("EPERM", "ENOMEM", "EIO", "ENOSPC", "EMFILE", "EINTR", "EAGAIN", "EBUSY", "EINVAL", "ENOSYS", "EACCES")
+# These cannot fail.
+UNTOUCHED = {"exit", "exit_group", "rt_sigreturn", "restart_syscall", "getpid", "gettid", "getppid", "getuid", "geteuid",
+             "getgid", "getegid", "umask", "set_tid_address", "brk"}  # fmt: skip
+CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed)(.*)$", re.MULTILINE)
+# From here on, it is the runtime that has the say, and no more the loader or the interpreter that it runs in.
+HAS_BEGUN = re.compile(r"^(\d+) +prctl\(PR_SET_DUMPABLE, (?:SUID_DUMP_DISABLE|0)", re.MULTILINE)
+
+
+@case
+def sigkill_at_random_moments(world: World) -> str:
+    """Of each command in turn, at any moment from its start to a little after its usual end."""
+    durations: dict[str, float] = {}
+    complaints = []
+    for number in range(world.kills):
+        name = list(COMMANDS)[number % len(COMMANDS)]
+        if name not in durations:
+            durations[name] = _duration(world, name)
+        delay = world.chance.uniform(0, 1.2 * durations[name])
+        try:
+            with world.container() as box:
+                process = box.background(*prepare(box, name))
+                time.sleep(delay)
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                box.live.remove(process)
+        except AssertionError as error:
+            complaints.append(f"{name}, killed after {delay * 1000:.1f} ms: {error}")
+    return collect(complaints, world.kills, "kills recovered from")
+
+
+def _duration(world: World, name: str) -> float:
+    with world.container() as box:
+        arguments = prepare(box, name)
+        begun = time.monotonic()
+        box.call(*arguments)
+        return time.monotonic() - begun
+
+
+@case
+def syscall_fault_injection(world: World) -> str:
+    """strace(1) makes a system call fail, or kills its caller at it. -D: the tracer outlives the command, as init does."""
+    if shutil.which("strace") is None:
+        raise Skipped("there is no strace")
+    made = {name: _calls_made(world, name) for name in COMMANDS}
+    complaints = []
+    calls = set()
+    for number in range(world.faults):
+        name = list(COMMANDS)[number % len(COMMANDS)]
+        startup, total = made[name]
+        call = world.chance.choice(sorted(total))
+        calls.add(call)
+        when = world.chance.randint(1, total[call])
+        fault = "signal=SIGKILL" if number // len(COMMANDS) % 2 else f"error={world.chance.choice(ERRORS)}"
+        # The loader and the interpreter before our first line have their own way to fail; they leave nothing, too.
+        early = when <= startup[call]
+        try:
+            _inject(world, name, f"{call}:{fault}:when={when}", early)
+        except AssertionError as error:
+            complaints.append(f"{name}, {call}:{fault}:when={when}{', at startup' * early}: {error}")
+    return collect(complaints, world.faults, f"faults in {len(calls)} system calls recovered from")
+
+
+def _calls_made(world: World, name: str) -> tuple[Counter[str], Counter[str]]:
+    """How often a command makes each call: before the runtime's first own line, and at most in one process."""
+    with world.container() as box:
+        trace = box.bundle / "trace"
+        box.call(*prepare(box, name), wrapper=["strace", "-D", "-f", "-o", str(trace)])
+        world.deleted(box)
+        text = trace.read_text(errors="replace")
+    first = text.split(None, 1)[0]
+    begun = HAS_BEGUN.search(text)
+    startup: Counter[str] = Counter()
+    total: dict[str, Counter[str]] = {}
+    for match in CALL.finditer(text):
+        pid, call, how, _ = match.groups()
+        if how == "(" and call not in UNTOUCHED:
+            total.setdefault(pid, Counter())[call] += 1
+            if begun and pid == first and match.start() < begun.start():
+                startup[call] += 1
+    most: Counter[str] = Counter()
+    for counts in total.values():
+        most |= counts
+    return startup, most
+
+
+def _inject(world: World, name: str, fault: str, early: bool) -> None:
+    with world.container() as box:
+        arguments = prepare(box, name)
+        call = fault.partition(":")[0]
+        log = box.bundle / "injected"
+        wrapper = ["strace", "-D", "-f", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={fault}"]
+        result = box.call(*arguments, wrapper=wrapper)
+        killed = "SIGKILL" in fault
+        if not killed and not early:
+            answers(result, 0, 1, 255)
+        if result.status == 0:
+            _has_succeeded(box, name)
+        elif not killed and COMMANDS[name].before == "" and _was_injected_once(log):
+            box.leaves_nothing()
+
+
+def _was_injected_once(log: Path) -> bool:
+    """Every process has an n-th call; where clearing up is hit as well, what is left is for `delete`."""
+    return log.read_text(errors="replace").count("(INJECTED)") <= 1
+
+
+def _has_succeeded(box: Container, name: str) -> None:
+    state = box.call("state", box.id)
+    wanted = COMMANDS[name].after
+    status = ""
+    if state.status == 0:
+        status = re.findall(r'"status": ?"(\w+)"', state.out)[0]
+    # An init that the fault has hit may die of it at any time.
+    assert status in (*wanted, "stopped"), f"says that it has succeeded, but the container is {status or 'gone'}"
+    assert status or "" in wanted, "says that it has succeeded, but the container is gone"
