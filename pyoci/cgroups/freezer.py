@@ -9,9 +9,9 @@ from __future__ import annotations
 import select
 import time
 
-from pyoci.cgroups.files import GONE, get, keyed, put_checked
+from pyoci.cgroups.files import GONE, get, keyed, put_checked, walk
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import O_CLOEXEC, O_RDONLY, close, lseek, open, read
+from pyoci.syscalls import O_CLOEXEC, O_RDONLY, O_WRONLY, close, lseek, open, read, write
 
 TIMEOUT = 10.0
 _PAUSE = 0.01
@@ -63,6 +63,32 @@ def thaw(paths: dict[str, str]) -> None:
         put_checked(paths[""] + "/cgroup.freeze", "0")
     else:
         raise CgroupError("cannot toggle freezer: cgroups not configured for container")
+
+
+def thaw_below(paths: dict[str, str]) -> None:
+    """Let also those go on whom the container itself has frozen, in cgroups that it has made: else they would not die.
+
+    In version 2 they do, frozen or not. Raises CgroupError.
+    """
+    if "freezer" not in paths:
+        return
+    try:
+        walk(paths["freezer"], _thaw_one)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise CgroupError(f"thaw what is below {paths['freezer']}: {reason(error)}") from error
+
+
+def _thaw_one(directory: int, name: str) -> None:
+    try:
+        fd = open("freezer.state", O_WRONLY | O_CLOEXEC, dir_fd=directory)
+        try:
+            write(fd, b"THAWED")
+        finally:
+            close(fd)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
 
 
 def _thaw_quietly(paths: dict[str, str]) -> None:

@@ -107,6 +107,8 @@ def _signal_frozen(paths: dict[str, str], signal: int) -> None:
     finally:
         if signal == SIGKILL or not was_frozen:
             _thaw_if_there(paths)
+        if signal == SIGKILL:
+            freezer.thaw_below(paths)
 
 
 def _thaw_if_there(paths: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from time import monotonic
 from pyoci import jsontext
 from pyoci import state as states
 from pyoci import syscalls as k
-from pyoci.cgroups.freezer import is_frozen, thaw
+from pyoci.cgroups.freezer import is_frozen, thaw, thaw_below
 from pyoci.cgroups.processes import kill_all, pids
 from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.record import Container, hook_state
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyoci.state import RuntimeState
 
 _PATIENCE = 10.0
+_LOOK_AGAIN = 100  # milliseconds
 
 
 def delete(settings: Settings, container_id: str, force: bool = False) -> None:
@@ -178,7 +179,8 @@ def _await_end(pidfd: int, state: RuntimeState) -> None:
     waiting = k.poll()
     waiting.register(pidfd, k.POLLIN)
     deadline = monotonic() + _PATIENCE
-    while not waiting.poll(max(0.0, deadline - monotonic()) * 1000):
+    while not waiting.poll(_LOOK_AGAIN):
+        thaw_below(state.cgroup_paths)  # the init of a pid namespace ends after all the others in it
         if monotonic() >= deadline:
             raise PyociError(
                 f"container {state.id}: init (pid {state.init_process_pid}) is still there 10 s after SIGKILL"
