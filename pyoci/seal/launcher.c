@@ -49,9 +49,14 @@ enum { passed_on_count = sizeof passed_on / sizeof *passed_on };
 
 /* LC_ALL=C with UTF-8 mode: the same texts and encodings for every caller, and no locale is loaded. */
 #define LOCALE "LC_ALL=C"
-/* The modules come from one file, if there is one for this version of Python (see pyoci/archive.py). */
+/*
+ * The modules come from one file, if there is one for this version of Python (see pyoci/archive.py). Before they are
+ * there, nobody but the hook keeps a traceback from the caller.
+ */
 #define BOOTSTRAP                                                                                                      \
     "import sys\n"                                                                                                     \
+    "def hook(kind, error, trace): sys.stderr.write(f'pyoci: load the runtime itself: {kind.__name__}: {error}\\n')\n" \
+    "sys.excepthook = hook\n"                                                                                          \
     "sys.path.insert(0, '" LIBRARY "')\n"                                                                              \
     "path = '" LIBRARY "/modules.' + sys.implementation.cache_tag\n"                                                   \
     "try:\n"                                                                                                           \
