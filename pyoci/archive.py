@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import marshal
 import sys
-from _io import FileIO
 from _frozen_importlib import ModuleSpec
+from _io import FileIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Archive:
         with FileIO(self.path) as file:
             file.seek(-distance, 2)
             code = file.read(size)
-        exec(marshal.loads(code), module.__dict__)
+        exec(marshal.loads(code), module.__dict__)  # noqa: S102  as any loader
 
 
 def attach(library: str, path: str, index: Index) -> None:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.capabilities import grantable_capabilities
 from pyoci.cgroups.layout import Layout
 from pyoci.cgroups.layout import parse as parse_layout
+from pyoci.confinement import Confinement, gather_confinement, read_text
 from pyoci.record import Record
 from pyoci.seccomp import supported_flags
 
@@ -23,19 +23,16 @@ class HostMount(Record):
     fstype: str
 
 
-class Host(Record):
+class Host(Confinement):
     """What is known before anything is decided.
 
     `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
     `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `euid` is our user;
-    `network_devices` are those of the config's that are here; `apparmor` and `selinux` tell whether these confine
-    processes here, if the config's process asks for one.
+    `network_devices` are those of the config's that are here.
     """
 
     cgroups: Layout
     rootless: bool
-    last_capability: int
-    grantable_capabilities: int
     seccomp_flags: tuple[str, ...]
     has_kcore: bool
     mounts: tuple[HostMount, ...] = ()
@@ -43,8 +40,6 @@ class Host(Record):
     own_namespaces: dict[str, bool] = {}  # noqa: RUF012
     euid: int = 0
     network_devices: tuple[str, ...] = ()
-    apparmor: bool = False
-    selinux: bool = False
 
     def mount_point_of(self, path: str) -> str:
         """The mount that a path lies on."""
@@ -68,26 +63,20 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
     """Look at this host, for this config. `rootless` None: decide by our own ids and user namespace."""
     mountinfo = read_text("/proc/self/mountinfo")
     linux = config.get("linux") or {}
-    last = int(read_text("/proc/sys/kernel/cap_last_cap"))
     joined = [item["path"] for item in linux.get("namespaces") or () if item.get("path") and item["type"] == "network"]
     root = (config.get("root") or {}).get("path") or ""
     path = clean_path(root if root.startswith("/") else f"{bundle}/{root}")
-    mounts = tuple(_host_mount(line) for line in mountinfo.splitlines())
-    process = config.get("process") or {}
     return Host(
+        **gather_confinement(config.get("process") or {}).__dict__,
         cgroups=parse_layout(mountinfo, read_text("/proc/self/cgroup")),
         rootless=is_rootless() if rootless is None else rootless,
-        last_capability=last,
-        grantable_capabilities=grantable_capabilities(last),
         seccomp_flags=supported_flags() if linux.get("seccomp") else (),
         has_kcore=_exists("/proc/kcore"),
-        mounts=mounts,
+        mounts=tuple(_host_mount(line) for line in mountinfo.splitlines()),
         real_paths={path: real_path(path)},
         own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for path in joined},
         euid=k.geteuid(),
         network_devices=tuple(name for name in linux.get("netDevices") or () if _has_device(name)),
-        apparmor=bool(process.get("apparmorProfile")) and _has_apparmor(),
-        selinux=bool(process.get("selinuxLabel")) and any(mount.fstype == "selinuxfs" for mount in mounts),
     )
 
 
@@ -96,18 +85,6 @@ def is_rootless() -> bool:
     if k.geteuid() != 0:
         return True
     return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
-
-
-def read_text(path: str) -> str:
-    """A whole file, of the kind that /proc has: no size, short reads."""
-    fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
-    try:
-        pieces = []
-        while piece := k.read(fd, 1 << 16):
-            pieces.append(piece)
-    finally:
-        k.close(fd)
-    return b"".join(pieces).decode("utf-8", "surrogateescape")
 
 
 def clean_path(path: str) -> str:
@@ -157,13 +134,6 @@ def _exists(path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _has_apparmor() -> bool:
-    try:
-        return read_text("/sys/module/apparmor/parameters/enabled").startswith("Y")
-    except OSError:
-        return False
 
 
 def _has_device(name: str) -> bool:

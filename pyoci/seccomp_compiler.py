@@ -147,7 +147,7 @@ class _File:
 def newest(library: Any, token: int, numbers: dict[str, int]) -> int:
     """The highest number that any of these names has on an architecture, 0 if none has one there."""
     architecture = _signed(token)
-    return max((0, *(library.resolve_syscall(architecture, name) for name in numbers)))
+    return int(max((0, *(library.resolve_syscall(architecture, name) for name in numbers))))
 
 
 def assemble_stub(limits: dict[int, int]) -> bytes:

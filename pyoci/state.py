@@ -40,6 +40,7 @@ class RuntimeState(Record):
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
     new_keyring: it has a session keyring of its own, for exec to join.
     intel_rdt_is_own: its class of service was made for it, and goes with it; its monitoring group always does.
+    seccomp_flags: those that go with the filter in seccomp.bpf, -1 without one.
     """
 
     id: str
@@ -59,6 +60,7 @@ class RuntimeState(Record):
     intel_rdt_path: str = ""
     intel_rdt_mon_path: str = ""
     intel_rdt_is_own: bool = False
+    seccomp_flags: int = -1
 
 
 def check_id(container_id: str) -> None:
@@ -269,8 +271,13 @@ def open_init(state: RuntimeState) -> int:
 
 
 def container_ids(root: str) -> list[str]:
-    """Every id below a root, sorted. Raises FileNotFoundError if the root is not there."""
-    return sorted(name for name in k.listdir(root) if _ID_CHARACTERS.issuperset(name))
+    """Every id below a root, sorted; what is no directory is none. Raises FileNotFoundError if the root is not there."""
+    with k.scandir(root) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if _ID_CHARACTERS.issuperset(entry.name) and entry.is_dir(follow_symlinks=False)
+        )
 
 
 _KINDS = {"str": str, "int": int, "bool": bool, "dict[str, str]": dict}

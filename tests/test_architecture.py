@@ -24,6 +24,7 @@ LAYERS = (
     {"bundle", "rootfs", "seccomp_cache", "state"},
     {"plan"},
     {"host", "seccomp_compiler"},
+    {"confinement"},
     {"capabilities", "cgroups", "executable", "hooks", "network", "notify", "seal", "seccomp", "terminal", "users"},
     {"spec"},
     {"thirdparty"},

@@ -13,8 +13,15 @@ from pyoci import host as hosts
 from pyoci import state as states
 from pyoci import syscalls as k
 from pyoci.cgroups.manage import create as create_cgroups
+from pyoci.container.handover import (
+    connect_pidfd_socket,
+    keep_inherited,
+    listen_fds,
+    send_pidfd,
+    write_pid_file,
+)
 from pyoci.container.record import hook_state
-from pyoci.errors import HookFailed, PyociError, UsageError, describe, failed
+from pyoci.errors import HookFailed, PyociError, UsageError
 from pyoci.plan import Request
 from pyoci.plan import plan as make_plan
 from pyoci.process import exec_fifo
@@ -30,8 +37,6 @@ if TYPE_CHECKING:
     from pyoci.container.record import CreateOptions, Settings
     from pyoci.host import Host
     from pyoci.plan.model import Plan
-
-_FIRST_FD = 3
 
 
 def create(settings: Settings, container_id: str, options: CreateOptions) -> None:
@@ -140,6 +145,7 @@ class Creation:
             annotations=plan.annotations,
             cgroup_paths=plan.cgroup.paths,
             rootless=host.rootless,
+            seccomp_flags=plan.seccomp.flags if plan.seccomp else -1,
             systemd_cgroup=plan.cgroup.unit is not None,
             systemd_unit=plan.cgroup.unit.name if plan.cgroup.unit else "",
             shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,
@@ -180,7 +186,7 @@ class Creation:
         try:
             self.launcher.kill()
             if not self.foreground:
-                k.close_all_but(_FIRST_FD, (log.fd,))  # it may be for want of descriptors that we are here
+                k.close_all_but(3, (log.fd,))  # it may be for want of descriptors that we are here
             from pyoci.container.delete import destroy, end  # only when something has failed
 
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
@@ -198,76 +204,12 @@ def _find_systemd(user: bool) -> Manager:
     return find(user)
 
 
-def keep_inherited(preserve_fds: int, log: int, listening: int) -> int:
-    """How many descriptors from 3 on the program will inherit. All others of the caller's, but stdio and the log, are closed.
-
-    preserve_fds: how many the command line asks for, on top of those of socket activation, `listening`, which come first.
-    To be called before anything else is opened: init waits for days, and what it does not need it must not hold. Raises
-    PyociError.
-    """
-    count = preserve_fds + listening
-    for fd in range(_FIRST_FD, _FIRST_FD + count):
-        try:
-            k.fstat(fd)
-        except OSError as error:
-            raise failed(
-                f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error
-            ) from None
-    k.close_all_but(_FIRST_FD + count, (log,))
-    return count
-
-
-def listen_fds() -> int:
-    """How many descriptors systemd's socket activation hands to us to hand on: sd_listen_fds(3)."""
-    count, pid = (k.environ.get(name, b"") for name in (b"LISTEN_FDS", b"LISTEN_PID"))
-    return int(count) if count.isdigit() and pid == b"%d" % k.getpid() else 0
-
-
 def _compile(plan: Plan, root: str) -> bytes:
     if plan.seccomp is None:
         return b""
     from pyoci.seccomp_cache import compiled  # not every container has a filter
 
     return compiled(plan.seccomp, root)
-
-
-def connect_pidfd_socket(path: str) -> int:
-    """A connection to whoever wants a pidfd (--pidfd-socket), made while nothing is; -1 for nobody. Raises PyociError."""
-    if not path:
-        return -1
-    try:
-        return k.connect_unix(path)
-    except OSError as error:
-        raise PyociError(f"connect to the pidfd socket {describe(error)}") from None
-
-
-def send_pidfd(connection: int, pidfd: int, kind: bytes) -> None:
-    """Send a pidfd and, as runc does, of what: b"standard" for init, b"setns" for an exec. Raises PyociError."""
-    try:
-        k.send_fd(connection, kind, pidfd)
-    except OSError as error:
-        raise failed("send the pidfd", error) from None
-    finally:
-        k.close(connection)
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write a pid as digits alone, whole or not at all: callers wait for the file. Raises PyociError."""
-    folder, _, name = path.rpartition("/")
-    temporary = f"{folder}/.{name}.{k.getpid()}"
-    try:
-        fd = k.open(temporary, k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_CLOEXEC, 0o666)
-        try:
-            try:
-                states.write_all(fd, b"%d" % pid)
-            finally:
-                k.close(fd)
-            k.rename(temporary, path)
-        except OSError:
-            k.unlink(temporary)
-            raise
-    except OSError as error:
-        raise failed(f"write the pid file {path}", error) from None
 
 
 def now() -> str:

@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-from pyoci import bundle as bundles
-from pyoci import host as hosts
 from pyoci import syscalls as k
 from pyoci.cgroups.join import join_beside
-from pyoci.cgroups.plan import below
-from pyoci.container.create import connect_pidfd_socket, keep_inherited, send_pidfd, write_pid_file
+from pyoci.confinement import gather_confinement
+from pyoci.container.handover import connect_pidfd_socket, keep_inherited, send_pidfd, write_pid_file
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import InvalidOperation, UsageError, failed
 from pyoci.foreground import Foreground
 from pyoci.plan.namespaces import FLAGS
 from pyoci.plan.process import plan_process
 from pyoci.process.joiner import Join, end, launch
-from pyoci.seccomp import FLAG_NEW_LISTENER, plan_seccomp
-from pyoci.spec import validate
+from pyoci.seccomp import FLAG_NEW_LISTENER
 from pyoci.state import FILTER, PAUSED, STOPPED
 from pyoci.terminal import connect_console_socket, receive_master
 
@@ -26,11 +23,11 @@ if TYPE_CHECKING:
 
     from pyoci.container.record import ExecOptions, Settings
     from pyoci.process.listener import Agent
-    from pyoci.seccomp import SeccompPlan
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 _FROM_CONTAINER = (
     "apparmorProfile",
+    "capabilities",
     "execCPUAffinity",
     "ioPriority",
     "oomScoreAdj",
@@ -38,7 +35,7 @@ _FROM_CONTAINER = (
     "scheduler",
     "selinuxLabel",
 )
-"""What a process that does not say otherwise has in common with the container's own, as with runc; but no capabilities."""
+"""What a process that does not say otherwise has in common with the container's own, as with runc."""
 
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
@@ -52,19 +49,18 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     foreground = None if options.detach else Foreground()
     if foreground:
         foreground.prepare()
-    host = hosts.gather({**config, "process": process}, container.state.bundle, container.state.rootless)
     namespaces = sum(FLAGS[name] for name in {item["type"] for item in linux.get("namespaces") or ()})
     planned, warnings = plan_process(
         process,
         linux,
-        host,
+        gather_confinement(process),
         own_users=bool(namespaces & k.CLONE_NEWUSER),
         keyring=container.state.new_keyring,
         default_umask=((config.get("process") or {}).get("user") or {}).get("umask"),
     )
     for warning in warnings:
         settings.log.warning(warning)
-    seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
+    flags = container.state.seccomp_flags
     ours, console = _open_console(planned.terminal, options)
     receiver = connect_pidfd_socket(options.pidfd_socket)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
@@ -74,14 +70,14 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             pidfd=container.open_init(),
             namespaces=namespaces,
             root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid),
-            seccomp=container.directory.read(FILTER) if seccomp else b"",
-            seccomp_flags=seccomp.flags if seccomp else 0,
+            seccomp=b"" if flags < 0 else container.directory.read(FILTER),
+            seccomp_flags=max(flags, 0),
             console=console,
             preserve_fds=inherited,
             keyring=f"_ses.{container_id}" if planned.keyring else "",
-            agent=_agent(seccomp, container, status),
+            agent=_agent(linux, container, status),
             init_pid=container.state.init_process_pid,
-            inherits_score=host.rootless,
+            inherits_score=container.state.rootless,
         ),
         lambda pid: _place(container, paths, pid),
     )
@@ -102,12 +98,14 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     return foreground.wait(launched.pid, launched.pidfd)
 
 
-def _agent(seccomp: SeccompPlan | None, container: Container, status: str) -> Agent | None:
-    if not seccomp or not seccomp.flags & FLAG_NEW_LISTENER:
+def _agent(linux: dict[str, Any], container: Container, status: str) -> Agent | None:
+    if container.state.seccomp_flags < 0 or not container.state.seccomp_flags & FLAG_NEW_LISTENER:
         return None
     from pyoci.process.listener import Agent  # few profiles have a listener
+    from pyoci.seccomp import plan_seccomp, supported_flags  # neither is its plan needed again
 
-    return Agent(seccomp, {**hook_state(container.state), "status": status})
+    seccomp = plan_seccomp(linux["seccomp"], supported_flags())
+    return None if seccomp is None else Agent(seccomp, {**hook_state(container.state), "status": status})
 
 
 def _place(container: Container, paths: dict[str, str], pid: int) -> None:
@@ -133,15 +131,15 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     """The process to run: that of the file, or the container's own with what the options put in its place."""
     own: dict[str, Any] = config.get("process") or {}
     if options.process_file:
-        given = validate.load_process(
-            bundles.read_config(options.process_file, options.process_file), options.process_file.rpartition("/")[2]
-        )
+        given = _read_process(options.process_file)
         return {**{name: own[name] for name in _FROM_CONTAINER if name in own}, **given}
     process = {**own}
     process["args"] = list(options.args)
     process["terminal"] = options.tty
     process["env"] = [*(process.get("env") or ()), *options.env]
     if options.cwd:
+        if not options.cwd.startswith("/"):
+            raise UsageError(f"the working directory {options.cwd!r} (--cwd) must be an absolute path")
         process["cwd"] = options.cwd
     if options.apparmor:
         process["apparmorProfile"] = options.apparmor
@@ -159,6 +157,13 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
         user["additionalGids"] = [*(user.get("additionalGids") or ()), *options.additional_gids]
     process["user"] = user
     return process
+
+
+def _read_process(path: str) -> dict[str, Any]:
+    from pyoci.bundle import read_config  # the options need no validation
+    from pyoci.spec.validate import load_process  # likewise
+
+    return load_process(read_config(path, path), path.rpartition("/")[2])
 
 
 def _with_capabilities(present: dict[str, Any], more: tuple[str, ...]) -> dict[str, Any]:
@@ -195,6 +200,8 @@ def _unit(container: Container) -> str:
 def _paths(paths: dict[str, str], chosen: tuple[str, ...]) -> dict[str, str]:
     """The cgroups to join: the container's, or below them as --cgroup has it, `[controller[,controller]:]path`."""
     for choice in chosen:
+        from pyoci.cgroups.plan import below  # an option that engines do not use
+
         controllers, colon, path = choice.rpartition(":")
         paths = below(paths, path, controllers.split(",") if colon else ())
     return paths

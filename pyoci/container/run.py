@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from pyoci.container.create import Creation, keep_inherited, listen_fds
+from pyoci.container.create import Creation
 from pyoci.container.delete import destroy, end
+from pyoci.container.handover import keep_inherited, listen_fds
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_notify_proxy
 from pyoci.foreground import Foreground

@@ -7,14 +7,14 @@ Everything here is decided before a process is made. The launcher and init read 
 
 from __future__ import annotations
 
-from pyoci.capabilities import CapabilityPlan
-from pyoci.cgroups.plan import CgroupPlan
 from pyoci.record import Record
-from pyoci.seccomp import SeccompPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyoci.capabilities import CapabilityPlan
+    from pyoci.cgroups.plan import CgroupPlan
     from pyoci.plan.scheduling import Scheduling
+    from pyoci.seccomp import SeccompPlan
 
 
 class Join(Record):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from pyoci.host import Host
+    from pyoci.confinement import Confinement
     from pyoci.plan.scheduling import Scheduling
 
 # The kernel's numbers (asm-generic/resource.h; getrlimit(2)).
@@ -42,7 +42,7 @@ DEFAULT_UMASK = 0o022
 def plan_process(
     process: dict[str, Any],
     linux: dict[str, Any],
-    host: Host,
+    host: Confinement,
     *,
     own_users: bool,
     keyring: bool,
@@ -50,7 +50,8 @@ def plan_process(
 ) -> tuple[Process, list[str]]:
     """The program with all that it is given, and warnings. Raises SpecError where there is nothing to run.
 
-    linux: the container's, for what it has to say of each process in it. own_users: the container has a user namespace of its own, and with it all capabilities, within it.
+    linux: the container's, for what it has to say of each process in it. own_users: the container has a user namespace of
+    its own, and with it all capabilities, within it.
     """
     if not process.get("args"):
         raise SpecError("config.json names no program to run: /process/args is missing or empty")
@@ -97,7 +98,7 @@ def _scheduling(process: dict[str, Any], linux: dict[str, Any]) -> Scheduling | 
     return plan_scheduling(process, linux)
 
 
-def _check_labels(process: dict[str, Any], host: Host) -> None:
+def _check_labels(process: dict[str, Any], host: Confinement) -> None:
     """A label that nobody would heed leaves a program less confined than its author thinks (CVE-2019-19921)."""
     for name, module, present in (
         ("apparmorProfile", "AppArmor", host.apparmor),

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What create, run and exec are handed by their caller, and what he gets back: descriptors, pid files, pidfds."""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, describe, failed
+from pyoci.state import write_all
+
+_FIRST_FD = 3
+
+
+def keep_inherited(preserve_fds: int, log: int, listening: int) -> int:
+    """How many descriptors from 3 on the program will inherit. All others of the caller's, but stdio and the log, are closed.
+
+    preserve_fds: how many the command line asks for, on top of those of socket activation, `listening`, which come first.
+    To be called before anything else is opened: init waits for days, and what it does not need it must not hold. Raises
+    PyociError.
+    """
+    count = preserve_fds + listening
+    for fd in range(_FIRST_FD, _FIRST_FD + count):
+        try:
+            k.fstat(fd)
+        except OSError as error:
+            raise failed(
+                f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error
+            ) from None
+    k.close_all_but(_FIRST_FD + count, (log,))
+    return count
+
+
+def listen_fds() -> int:
+    """How many descriptors systemd's socket activation hands to us to hand on: sd_listen_fds(3)."""
+    count, pid = (k.environ.get(name, b"") for name in (b"LISTEN_FDS", b"LISTEN_PID"))
+    return int(count) if count.isdigit() and pid == b"%d" % k.getpid() else 0
+
+
+def connect_pidfd_socket(path: str) -> int:
+    """A connection to whoever wants a pidfd (--pidfd-socket), made while nothing is; -1 for nobody. Raises PyociError."""
+    if not path:
+        return -1
+    try:
+        return k.connect_unix(path)
+    except OSError as error:
+        raise PyociError(f"connect to the pidfd socket {describe(error)}") from None
+
+
+def send_pidfd(connection: int, pidfd: int, kind: bytes) -> None:
+    """Send a pidfd and, as runc does, of what: b"standard" for init, b"setns" for an exec. Raises PyociError."""
+    try:
+        k.send_fd(connection, kind, pidfd)
+    except OSError as error:
+        raise failed("send the pidfd", error) from None
+    finally:
+        k.close(connection)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid as digits alone, whole or not at all: callers wait for the file. Raises PyociError."""
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{k.getpid()}"
+    try:
+        fd = k.open(temporary, k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_CLOEXEC, 0o666)
+        try:
+            try:
+                write_all(fd, b"%d" % pid)
+            finally:
+                k.close(fd)
+            k.rename(temporary, path)
+        except OSError:
+            k.unlink(temporary)
+            raise
+    except OSError as error:
+        raise failed(f"write the pid file {path}", error) from None
