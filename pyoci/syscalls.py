@@ -403,7 +403,7 @@ F_ADD_SEALS, F_GET_SEALS = 1033, 1034
 F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE = 1, 2, 4, 8
 MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_EXEC = 1, 2, 0x10
 ST_RDONLY = 1
-SIGCHLD, SIGKILL, SIGTERM = 17, 9, 15
+SIGCHLD, SIGKILL, SIGPIPE, SIGTERM = 17, 9, 13, 15
 RLIM_INFINITY = (1 << 64) - 1
 
 _clone_args = Struct("=11Q")
@@ -625,13 +625,14 @@ def signalfd(signals: set[int]) -> int:
     return _check(_signalfd(-1, address(mask), SFD_CLOEXEC | SFD_NONBLOCK))
 
 
-def reset_signals(blocked: Iterable[int] = ()) -> None:
-    """Every disposition back to the default and only these signals blocked: none for a program about to be executed.
+def reset_signals(blocked: Iterable[int] = (), kept: tuple[int, ...] = ()) -> None:
+    """Every disposition but those `kept` back to the default, and only these signals blocked: none of either for a program
+    about to be executed.
 
     The interpreter ignores SIGPIPE and SIGXFSZ, and an ignored signal stays ignored across execve(2).
     """
     for number in valid_signals():
-        if number not in (SIGKILL, SIGSTOP) and getsignal(number) != SIG_DFL:
+        if number not in (SIGKILL, SIGSTOP, *kept) and getsignal(number) != SIG_DFL:
             _sigaction(number, SIG_DFL)
     pthread_sigmask(SIG_SETMASK, blocked)
 

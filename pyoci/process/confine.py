@@ -16,15 +16,16 @@ def confine(name: str) -> None:
     """Shut the interpreter off from files, forget the command line and the environment, and take a name.
 
     A module that is looked for after this is not found, rather than taken from the container. Signals go back to their
-    defaults: the interpreter's own handlers would run code of ours where none is expected. That nobody may look into this
-    process (PR_SET_DUMPABLE) has come down from the launcher, except where its id maps are yet to be written.
+    defaults: the interpreter's own handlers would run code of ours where none is expected. But SIGPIPE stays ignored: a hook
+    or a launcher that does not listen any more is an error, not our death. That nobody may look into this process
+    (PR_SET_DUMPABLE) has come down from the launcher, except where its id maps are yet to be written.
     """
     gc.disable()
     sys.path.clear()
     sys.meta_path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
-    k.reset_signals()
+    k.reset_signals(kept=(k.SIGPIPE,))
     k.set_process_title(name)
 
 

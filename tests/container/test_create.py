@@ -29,3 +29,13 @@ def test_a_cgroup_in_use_stays_in_use(boxes: Callable[[], Box]) -> None:
         second.create()
     assert first.status() == "running"
     assert second.left() == []
+
+
+def test_hooks_in_the_container_need_not_read_their_state(box: Box) -> None:
+    """Who writes it to them must live on, though its signals are back at their defaults, and it is no init to be spared."""
+    box.config["linux"]["namespaces"] = [{"type": "mount"}]
+    box.config["annotations"] = {"long": "x" * 200_000}
+    box.config["hooks"] = {"createContainer": [{"path": "/bin/true"}], "startContainer": [{"path": "/bin/true"}]}
+    box.create()
+    box.start()
+    assert box.status() == "running"
