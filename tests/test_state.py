@@ -380,9 +380,11 @@ def test_what_cannot_be_removed_is_said(directory: StateDir) -> None:
 
 
 def test_ids_below_a_root(tmp_path: Path) -> None:
-    for name in ("b", "a", ".hidden"):
+    for name in ("b", "a", ".hidden", "@no container"):
         (tmp_path / name).mkdir()
-    assert states.container_ids(str(tmp_path)) == ["a", "b"]
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("a")
+    assert states.container_ids(str(tmp_path)) == [".hidden", "a", "b"]
     with pytest.raises(FileNotFoundError):
         states.container_ids(f"{tmp_path}/none")
 

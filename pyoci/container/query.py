@@ -30,7 +30,8 @@ def list_containers(settings: Settings) -> list[dict[str, Any]]:
             container = Container(settings, container_id)
             described.append({**container.describe(), "owner": container.directory.owner()})
         except PyociError as error:
-            settings.log.warning(f"container {container_id} is left out: {error.message}")
+            if states.StateDir(settings.root, container_id).exists():  # and has not been deleted meanwhile
+                settings.log.warning(f"container {container_id} is left out: {error.message}")
     return described
 
 

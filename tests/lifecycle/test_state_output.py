@@ -110,6 +110,13 @@ def test_list_shows_ids_alone(containers: Callable[[], Container]) -> None:
     assert first.call("list", "-q").ok().out.splitlines() == sorted([first.id, second.id])
 
 
+def test_list_passes_over_what_is_no_directory(container: Container) -> None:
+    container.create().ok()
+    (container.root / "notes.txt").write_text("")
+    result = container.call("list", "--quiet").ok()
+    assert (result.out, result.err) == (f"{container.id}\n", "")
+
+
 def test_list_refuses_an_unknown_format(container: Container) -> None:
     container.launch()
     container.call("list", "--format", "yaml").refused("invalid format")
