@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages arrive whole, one by one, and the end of the other side is noticed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+from pyoci.process import channel
+from pyoci.process.channel import CLOSED, FAILED, READY, Channel, pair
+from tests.forked import in_child
+
+
+def test_messages_one_by_one() -> None:
+    one, other = pair()
+    one.send(READY)
+    one.send(FAILED, b"why")
+    one.send(FAILED, b"")
+    assert [other.receive() for _ in range(3)] == [(READY, b""), (FAILED, b"why"), (FAILED, b"")]
+    other.send(READY)
+    assert one.receive() == (READY, b"")
+    one.close()
+    other.close()
+
+
+def test_kinds_are_told_apart() -> None:
+    names = ("MAPPED", "PLACED", "HOOKS", "GO", "LIMITS", "LISTENER", "READY", "FAILED", "REMARK", "STAGED")
+    kinds = [getattr(channel, name) for name in names]
+    assert len(set(kinds)) == len(kinds)
+    assert {len(kind) for kind in kinds} == {1}
+    assert CLOSED not in kinds
+
+
+def test_the_end_comes_after_what_was_said() -> None:
+    one, other = pair()
+    one.send(FAILED, b"last words")
+    one.close()
+    one.close()  # once more does no harm
+    assert [other.receive() for _ in range(3)] == [(FAILED, b"last words"), (CLOSED, b""), (CLOSED, b"")]
+    other.close()
+
+
+def test_the_end_by_a_signal() -> None:
+    one, other = pair()
+    pid = os.fork()
+    if pid == 0:
+        other.close()
+        signal.pause()
+    one.close()
+    os.kill(pid, signal.SIGKILL)
+    assert other.receive() == (CLOSED, b"")
+    os.waitpid(pid, 0)
+    other.close()
+
+
+def test_the_end_with_words_unread() -> None:
+    """The other side ends without having read what we sent: that is its end, not an error of ours (ECONNRESET)."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours = Channel(one.detach())
+    ours.send(READY)
+    other.close()
+    assert ours.receive() == (CLOSED, b"")
+    ours.close()
+
+
+def test_nobody_listens() -> None:
+    one, other = pair()
+    other.close()
+    with pytest.raises(BrokenPipeError):
+        one.send(READY)
+    one.close()
+
+
+@pytest.mark.parametrize("size", [65534, 65535, 65536, 1_000_000])
+def test_long_messages_are_cut_rather_than_lost(size: int) -> None:
+    one, other = pair()
+    payload = os.urandom(size)
+    one.send(FAILED, payload)
+    one.send(READY)
+    assert other.receive() == (FAILED, payload[:65535])
+    assert other.receive() == (READY, b"")
+    one.close()
+    other.close()
+
+
+def test_the_ends_are_not_inherited() -> None:
+    one, other = pair()
+    assert not os.get_inheritable(one.fd) and not os.get_inheritable(other.fd)
+    one.close()
+    other.close()
+
+
+def test_where_nothing_can_be_imported() -> None:
+    def inside() -> list[Any]:
+        one, other = pair()
+        one.send(FAILED, b"x")
+        said = other.receive()
+        one.close()
+        return [said[1].decode(), other.receive()[0] == CLOSED]
+
+    assert in_child(inside, sealed=True) == ["x", True]
