@@ -100,9 +100,9 @@ def _check_unused(found: dict[str, str], paths: dict[str, str]) -> None:
 
 
 def apply(plan: CgroupPlan, paths: dict[str, str]) -> tuple[str, ...]:
-    """Set the limits and the device rules, with init in its cgroup; what could not be done and may be left, in words.
+    """Set the limits, the device rules and the owner, with init in its cgroup.
 
-    Raises CgroupError.
+    What could not be done and may be left, in words. Raises CgroupError.
     """
     if plan.unit is not None:
         from pyoci.cgroups.systemd import limit  # only with --systemd-cgroup
@@ -116,4 +116,8 @@ def apply(plan: CgroupPlan, paths: dict[str, str]) -> tuple[str, ...]:
             if not plan.devices_lenient:
                 raise
             notes = (*notes, error.message)
+    if plan.owner >= 0 and "" in paths:
+        from pyoci.cgroups.ownership import give  # few containers have their own
+
+        give(paths[""], plan.owner)
     return notes

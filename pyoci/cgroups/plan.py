@@ -42,6 +42,7 @@ class CgroupPlan(Record):
     program         for cgroup v2, the devices as a BPF program; None if nothing is to be refused
     devices_by_bpf  whether the unified hierarchy is the one that rules the devices
     devices_lenient whether we can do without the device rules: an ordinary user has no devices to lose
+    owner           the host's uid that the cgroup is given to; -1: it stays ours
     notes           what was asked for and will be ignored
     """
 
@@ -59,6 +60,7 @@ class CgroupPlan(Record):
     program: bytes | None = None
     devices_by_bpf: bool = False
     devices_lenient: bool = False
+    owner: int = -1
     notes: tuple[str, ...] = ()
 
 
@@ -115,6 +117,7 @@ def plan(
         program=program,
         devices_by_bpf=by_bpf,
         devices_lenient=rootless,
+        owner=-1 if rootless else _owner(config, layout.mode),
         notes=limits.ignored(resources, paths),
     )
 
@@ -136,6 +139,15 @@ def _paths(layout: Layout, cgroups_path: str, container_id: str) -> dict[str, st
         start = hierarchy.mount_point.rstrip("/") if absolute else _own(hierarchy, layout.mode == "v2")
         paths[name] = "/".join([start, *(parts or [container_id])])
     return paths
+
+
+def _owner(config: dict[str, Any], mode: str) -> int:
+    views = [mount for mount in config.get("mounts") or () if mount.get("type") in ("cgroup", "cgroup2")]
+    if mode != "v2" or all("ro" in (mount.get("options") or ()) for mount in views):
+        return -1
+    from pyoci.cgroups.ownership import owner  # few containers may write there
+
+    return owner(config)
 
 
 def _paths_of(unit: Unit, layout: Layout) -> dict[str, str]:

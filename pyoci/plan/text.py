@@ -108,6 +108,8 @@ def _cgroup_after(cgroup: CgroupPlan) -> Iterator[str]:
     if cgroup.unit is not None:
         yield from (f"{each.text()}    (property of {cgroup.unit.name})" for each in cgroup.unit.limits)
     yield from (f"{write.text()}    ({write.why})" for write in cgroup.after)
+    if cgroup.owner >= 0:
+        yield f"given to user {cgroup.owner} of the host, limits excepted"
     if cgroup.program is not None:
         yield f"devices: an eBPF program of {len(cgroup.program) // 8} instructions"
 

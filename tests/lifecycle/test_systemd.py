@@ -19,11 +19,11 @@ pytestmark = pytest.mark.needs_systemd
 differs = pytest.mark.differs
 
 
-@pytest.fixture
-def container(container: Container) -> Iterator[Container]:
-    """With a cgroupsPath in systemd's form, and nothing of its unit left at the end."""
+@pytest.fixture(autouse=True)
+def in_a_scope(container: Container) -> Iterator[None]:
+    """A cgroupsPath in systemd's form, and nothing of the unit left at the end."""
     container.linux["cgroupsPath"] = f"system.slice:test:{container.id}"
-    yield container
+    yield
     container.clean_up()
     assert show(container, "LoadState") == "not-found", f"{unit(container)} is left"
 
@@ -226,3 +226,24 @@ def test_a_plan_names_the_unit(container: Container) -> None:
     container.write_config()
     planned = container.call("--systemd-cgroup", "plan", "--bundle", str(container.bundle), "--format", "json")
     assert json.loads(planned.ok().out)["cgroup"]["unit"]["name"] == unit(container)
+
+
+@differs(runc="1.1.5 gives it only if the mount's source is `cgroup`", always=False)
+def test_who_may_write_in_his_cgroup_may_divide_it(container: Container) -> None:
+    for mount in container.mounts:
+        if mount["type"].startswith("cgroup"):
+            container.mounts.remove(mount)
+    container.mounts.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"]})
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    if not any(namespace["type"] == "cgroup" for namespace in container.linux["namespaces"]):
+        container.linux["namespaces"].append({"type": "cgroup"})
+    launch(container)
+    cgroup = directory(container)
+    assert cgroup.stat().st_uid == 1000
+    assert (cgroup / "cgroup.procs").stat().st_uid == 1000
+    assert (cgroup / "memory.max").stat().st_uid == 0
+    container.exec(
+        "sh", "-c", "mkdir /sys/fs/cgroup/a && echo 0 > /sys/fs/cgroup/a/cgroup.procs", options=("--user", "1000")
+    ).ok()
+    container.delete("--force").ok()
+    assert not cgroup.exists()

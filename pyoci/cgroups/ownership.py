@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose a container's cgroup is: the host's, unless the container is to make cgroups of its own below it.
+
+Source: runtime-spec config-linux.md, "Cgroup ownership"; cgroups(7), "Cgroups delegation".
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyoci.cgroups.files import GONE, get
+from pyoci.errors import CgroupError, reason
+from pyoci.syscalls import chown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MOUNT_POINT = "/sys/fs/cgroup"
+_DELEGATE = "/sys/kernel/cgroup/delegate"
+_FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # of cgroups(7), for kernels before 4.15
+
+
+def owner(config: dict[str, Any]) -> int:
+    """The uid, of this host, that a cgroup of version 2 is to belong to; -1 to leave it as it is. Pure.
+
+    It is the program's user, if the container sees nothing but its own cgroup and may write there.
+    """
+    linux = config.get("linux") or {}
+    new = {item["type"] for item in linux.get("namespaces") or () if not item.get("path")}
+    if "cgroup" not in new or not any(_is_writable_view(mount) for mount in config.get("mounts") or ()):
+        return -1
+    uid: int = ((config.get("process") or {}).get("user") or {}).get("uid", 0)
+    mappings = linux.get("uidMappings")
+    if not mappings:
+        return uid
+    for mapping in mappings:
+        if 0 <= uid - mapping["containerID"] < mapping["size"]:
+            found: int = uid - mapping["containerID"] + mapping["hostID"]
+            return found
+    return -1
+
+
+def _is_writable_view(mount: dict[str, Any]) -> bool:
+    place = "/" + "/".join(part for part in mount["destination"].split("/") if part not in ("", "."))
+    return (
+        mount.get("type") in ("cgroup", "cgroup2")
+        and place == _MOUNT_POINT
+        and not any(option in ("ro", "rro") for option in mount.get("options") or ())
+    )
+
+
+def give(directory: str, uid: int) -> None:
+    """Let the user have the cgroup: the directory, and of its files those that the kernel says are safe to give away.
+
+    Limits stay ours, so nobody can lift his own. Raises CgroupError.
+    """
+    try:
+        files = get(_DELEGATE).split()
+    except FileNotFoundError:
+        files = list(_FILES)
+    except OSError as error:
+        raise CgroupError(f"read {_DELEGATE}: {reason(error)}") from error
+    for path in (directory, *(f"{directory}/{file}" for file in files)):
+        try:
+            chown(path, uid, -1)
+        except OSError as error:
+            if error.errno in GONE and path != directory:
+                continue  # of a controller that is not enabled here
+            hint = f" (is user {uid} yours to give to?)" if error.errno == errno.EPERM else ""
+            raise CgroupError(f"give {path} to user {uid}: {reason(error)}{hint}") from error

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose a container's cgroup is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci.cgroups import layout, ownership
+from pyoci.cgroups.plan import plan
+from pyoci.errors import CgroupError
+from tests.cgroups import hosts
+
+V1 = layout.parse(hosts.V1, hosts.V1_SELF)
+V2 = layout.parse(hosts.V2, hosts.V2_SELF)
+OWN = {"type": "cgroup"}
+MAPPINGS = [{"containerID": 0, "hostID": 100_000, "size": 1000}, {"containerID": 1000, "hostID": 5000, "size": 1}]
+
+
+def owner(
+    *options: str,
+    namespaces: list[dict[str, str]] | None = None,
+    mappings: list[dict[str, int]] | None = None,
+    uid: int = 0,
+    destination: str = "/sys/fs/cgroup",
+    found: layout.Layout = V2,
+    rootless: bool = False,
+) -> int:
+    config: dict[str, Any] = {
+        "process": {"user": {"uid": uid}},
+        "mounts": [
+            {"destination": "/proc", "type": "proc"},
+            {"destination": destination, "type": "cgroup", "options": list(options)},
+        ],
+        "linux": {"namespaces": [OWN] if namespaces is None else namespaces, "uidMappings": mappings},
+    }
+    return plan(config, "box", found, rootless=rootless).owner
+
+
+def test_who_may_write_in_a_view_of_his_own() -> None:
+    assert owner("rw") == 0
+    assert owner(uid=33) == 33
+    assert owner(destination="/sys//fs/./cgroup/") == 0
+    assert owner(mappings=MAPPINGS) == 100_000
+    assert owner(mappings=MAPPINGS, uid=1000) == 5000
+
+
+def test_whose_cgroup_stays_ours() -> None:
+    assert owner("nosuid", "ro") == -1
+    assert owner("rro") == -1
+    assert owner(namespaces=[]) == -1
+    assert owner(namespaces=[{"type": "cgroup", "path": "/proc/1/ns/cgroup"}]) == -1
+    assert owner(destination="/mnt") == -1
+    assert owner(found=V1) == -1
+    assert owner(rootless=True) == -1
+    assert owner(mappings=MAPPINGS, uid=1001) == -1
+
+
+@pytest.mark.needs_root
+def test_the_files_that_the_kernel_names_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tmp_path / "delegate"
+    names.write_text("cgroup.procs\ncgroup.threads\nmemory.reclaim\n")
+    monkeypatch.setattr(ownership, "_DELEGATE", str(names))
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "memory.max"):
+        (cgroup / name).touch()
+    ownership.give(str(cgroup), 4711)
+    assert {path.name for path in (cgroup, *cgroup.iterdir()) if path.stat().st_uid == 4711} == {
+        "cgroup",
+        "cgroup.procs",
+        "cgroup.threads",
+    }
+    names.unlink()
+    ownership.give(str(cgroup), 4712)
+    assert (cgroup / "cgroup.subtree_control").stat().st_uid == 4712
+    assert (cgroup / "memory.max").stat().st_uid == os.getuid()
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CgroupError, match=r"give .*/none to user 1: no such file or directory"):
+        ownership.give(str(tmp_path / "none"), 1)
