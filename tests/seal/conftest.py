@@ -107,7 +107,7 @@ def checkout(place: Path) -> Path:
     (path / "pyoci" / "cli").mkdir(parents=True)
     for name in ("__init__.py", "archive.py", "errors.py", "syscalls.py"):
         shutil.copy(REPOSITORY / "pyoci" / name, path / "pyoci" / name)
-    for name in ("pyoci/seal", "hack", "specs"):
+    for name in ("pyoci/seal", "docs", "hack", "specs"):
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "pyoci" / "cli" / "__init__.py").write_text(PROBE)
     return path
