@@ -67,8 +67,11 @@ def launch(join: Join, place: Callable[[int], object]) -> Launched:
     undo = _prepare_inheritance(join)
     pid, pidfd = _clone(join)
     if pid == 0:
-        ours.close()
-        _run(join, program, theirs, proc)
+        try:
+            ours.close()
+            _run(join, program, theirs, proc)
+        finally:
+            k._exit(255)
     theirs.close()
     k.close(proc)
     if join.console >= 0:

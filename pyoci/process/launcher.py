@@ -79,10 +79,13 @@ class Launcher:
             k.prctl(k.PR_SET_DUMPABLE, 1)  # or its maps would belong to the host's root, out of our reach if we are not
         self.pid, self.pidfd = clone_init(namespaces, handed.joins)
         if self.pid == 0:
-            self.channel.close()
-            if needs_stage(namespaces):
-                handed.joins.clear()
-            init_process.run(self.plan, handed, theirs)
+            try:
+                self.channel.close()
+                if needs_stage(namespaces):
+                    handed.joins.clear()
+                init_process.run(self.plan, handed, theirs)
+            finally:
+                k._exit(1)  # whatever happens, the launcher's code and its ways to undo things are not for init
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 0)
         if inherits_score:
