@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 _FROM_CONTAINER = (
     "apparmorProfile",
-    "capabilities",
     "execCPUAffinity",
     "ioPriority",
     "oomScoreAdj",
@@ -35,7 +34,7 @@ _FROM_CONTAINER = (
     "scheduler",
     "selinuxLabel",
 )
-"""What a process that does not say otherwise has in common with the container's own, as with runc."""
+"""What a process that does not say otherwise has in common with the container's own, as with runc; but no capabilities."""
 
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
