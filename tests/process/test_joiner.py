@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One more process in a container that is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci import syscalls as k
+from pyoci.errors import CgroupError, StageFailed
+from pyoci.plan.model import Process
+from pyoci.plan.namespaces import FLAGS
+from pyoci.process.joiner import Join, Launched, end, launch
+from tests.container.boxes import Box
+from tests.process.test_program import process
+from tests.rootfs.roots import descriptors
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
+
+
+@pytest.fixture
+def running(boxes: Callable[[], Box]) -> Box:
+    box = boxes()
+    box.run("sleep", "1000")
+    return box
+
+
+def join(box: Box, wanted: Process, **more: Any) -> Join:
+    flags = sum(FLAGS[entry["type"]] for entry in box.config["linux"]["namespaces"])
+    values: dict[str, Any] = {
+        "process": wanted,
+        "pidfd": os.pidfd_open(box.pid),
+        "namespaces": flags,
+        "root": -1,
+        "seccomp": b"",
+        "seccomp_flags": 0,
+        "console": -1,
+        "preserve_fds": 0,
+        "keyring": "",
+    }
+    return Join(**{**values, **more})
+
+
+def ended(launched: Launched) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
+
+
+def test_it_is_in_the_container(running: Box) -> None:
+    def inside() -> list[Any]:
+        placed: list[int] = []
+        wanted = join(running, process("sh", "-c", "echo $$ > /proof; readlink /proc/self/ns/uts >> /proof; exit 7"))
+        (running.rootfs / "bin/readlink").symlink_to("busybox")
+        before = descriptors()
+        launched = launch(wanted, placed.append)
+        opened = len(descriptors()) - len(before)
+        return [placed == [launched.pid], ended(launched), opened, os.readlink(f"/proc/{running.pid}/ns/uts")]
+
+    placed, code, opened, uts = running.apart(inside)
+    assert (placed, code, opened) == (True, 7, 1), "what stays open is the pidfd"
+    pid, found = (running.rootfs / "proof").read_text().split()
+    assert int(pid) < 100, "a pid of the container's"
+    assert found == uts
+
+
+def test_a_program_that_there_is_not(running: Box) -> None:
+    def inside() -> list[Any]:
+        with pytest.raises(StageFailed) as caught:
+            launch(join(running, process("none")), lambda pid: None)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, 0)
+        return [caught.value.message]
+
+    assert running.apart(inside) == ['exec: "none": executable file not found in $PATH']
+
+
+def test_a_cgroup_that_cannot_be_joined(running: Box) -> None:
+    """The process must not run without its limits, and not be left behind."""
+
+    def refuse(pid: int) -> None:
+        raise CgroupError("no")
+
+    def inside() -> bool:
+        with pytest.raises(CgroupError):
+            launch(join(running, process("sh", "-c", "echo x > /proof")), refuse)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, 0)
+        return True
+
+    assert running.apart(inside)
+    assert not (running.rootfs / "proof").exists()
+
+
+def test_a_process_that_is_killed_on_its_way(running: Box) -> None:
+    def inside() -> str:
+        with pytest.raises(StageFailed) as caught:
+            launch(join(running, process("true")), lambda pid: os.kill(pid, k.SIGKILL))
+        return caught.value.message
+
+    assert "killed" in running.apart(inside)
+
+
+def test_it_is_placed_before_it_runs(running: Box) -> None:
+    proof = running.rootfs / "proof"
+
+    def inside() -> bool:
+        seen: list[bool] = []
+        launched = launch(join(running, process("touch", "/proof")), lambda pid: seen.append(proof.exists()))
+        return ended(launched) == 0 and seen == [False]
+
+    assert running.apart(inside)
+    assert proof.exists()
+
+
+def test_ending_twice_does_no_harm() -> None:
+    pid = os.fork()
+    if pid == 0:
+        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
+        while True:
+            os.sched_yield()
+    pidfd = os.pidfd_open(pid)
+    end(pid, pidfd)
+    assert not Path(f"/proc/{pid}").exists()
+    end(pid, pidfd)
+    os.close(pidfd)
