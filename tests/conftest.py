@@ -116,6 +116,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the lifecycle tests against this runtime (may be repeated; the word pyoci means this checkout). "
         "Default: pyoci, and runc where it is installed; or the PATHs of PYOCI_TEST_RUNTIMES, separated by ':'.",
     )
+    parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -146,8 +147,8 @@ def skip_or_fail(reason: str) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers():
         # A test for ordinary users and one for root never run together, and few machines that tests run on have been
-        # booted by systemd, so these needs are never a failure.
-        if mark.name in ("needs_ordinary_user", "needs_systemd") and missing(mark.name):
+        # booted by systemd or have cgroup v2 alone, so these needs are never a failure.
+        if mark.name in ("needs_ordinary_user", "needs_systemd", "needs_cgroup_v2") and missing(mark.name):
             pytest.skip(str(missing(mark.name)))
         if mark.name in NEEDS:
             reason = missing(mark.name)

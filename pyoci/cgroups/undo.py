@@ -25,39 +25,46 @@ _NOTHING_OF_ITS_OWN = (
 )
 
 
-def remember(writes: Iterable[Write], paths: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """Pairs of a file and what to write to it so that it is as before these writes; the first written comes first.
+Former = tuple[str, tuple[str, ...]]
+"""A file, and what to write to it so that it is as before; of several values the first that the kernel takes."""
+
+
+def remember(writes: Iterable[Write], paths: dict[str, str]) -> tuple[Former, ...]:
+    """What to write so that all is as before these writes; the first written comes first.
 
     Files that cannot be read are left out: there is nothing in them, or nothing that would last.
     """
-    held: dict[tuple[str, str], None] = {}
+    held: dict[Former, None] = {}
     for write in writes:
         option: Write | None = write
         while option is not None:
             directory = paths.get(option.controller, "")
             if (text := _text(f"{directory}/{option.file}")) is not None:
-                for file, value in _before(option, text, directory):
-                    held.setdefault((f"{directory}/{file}", value))
+                for file, values in _before(option, text, directory):
+                    held.setdefault((f"{directory}/{file}", values))
                 break
             option = option.otherwise
     return tuple(held)
 
 
-def remember_file(path: str) -> tuple[tuple[str, str], ...]:
+def remember_file(path: str) -> tuple[Former, ...]:
     """As `remember`, for one file that takes back all that it tells."""
     text = _text(path)
-    return ((path, text),) if text else ()
+    return ((path, (text,)),) if text else ()
 
 
-def _before(write: Write, text: str, directory: str) -> Iterable[tuple[str, str]]:
+def _before(write: Write, text: str, directory: str) -> Iterable[Former]:
     if write.file == "cpu.idle" and text.strip() == "0":
         # An idle group loses its weight, and has the default one when it is idle no more. So this is put back last.
         for file in ("cpu.weight", "cpu.shares"):
             if (weight := _text(f"{directory}/{file}")) is not None:
-                yield file, weight.strip()
+                yield file, (weight.strip(),)
     value = former(write.file, write.value, text)
-    if value is not None:
-        yield write.file, value
+    if value is None:
+        return
+    inherited = (_text(f"{directory}/{write.file}.effective") or "").strip() if value == "\n" else ""
+    # A cpuset with processes may not be emptied again, even if it was empty before and so had what its parent has.
+    yield write.file, (value, inherited) if inherited else (value,)
 
 
 def former(file: str, written: str, text: str) -> str | None:
@@ -75,23 +82,33 @@ def former(file: str, written: str, text: str) -> str | None:
     return (text.strip() or "\n") if len(lines) < 2 else None
 
 
-def put_back(remembered: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def put_back(remembered: Iterable[Former]) -> tuple[str, ...]:
     """Write what `remember` gave, the last first; what could not be written, in words.
 
-    The kernel checks values against each other, so one that is refused is tried again as long as others are taken.
+    The kernel checks values against each other, so what is refused is tried again as long as something else is taken.
     """
     waiting = list(reversed(list(remembered)))
     while True:
         refused, problems = [], []
-        for path, value in waiting:
-            try:
-                put(path, value)
-            except OSError as error:
-                refused.append((path, value))
-                problems.append(write_failed(path, value, error).message)
+        for path, values in waiting:
+            problem = _put_first(path, values)
+            if problem:
+                refused.append((path, values))
+                problems.append(problem)
         if not refused or len(refused) == len(waiting):
             return tuple(problems)
         waiting = refused
+
+
+def _put_first(path: str, values: tuple[str, ...]) -> str:
+    problem = ""
+    for value in values:
+        try:
+            put(path, value)
+            return ""
+        except OSError as error:
+            problem = problem or write_failed(path, value, error).message
+    return problem
 
 
 def _text(path: str) -> str | None:

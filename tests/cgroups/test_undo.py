@@ -54,7 +54,7 @@ def test_files_that_tell_nothing_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1\n")
     (tmp_path / "fallback").write_text("2\n")
     writes = [write("a", "5"), write("a", "6"), write("b", "5"), write("c", "5", otherwise=write("fallback", "7"))]
-    assert remember(writes, {"": str(tmp_path)}) == ((f"{tmp_path}/a", "1"), (f"{tmp_path}/fallback", "2"))
+    assert remember(writes, {"": str(tmp_path)}) == ((f"{tmp_path}/a", ("1",)), (f"{tmp_path}/fallback", ("2",)))
     assert remember(writes, {"memory": str(tmp_path)}) == ()
 
 
@@ -62,14 +62,24 @@ def test_an_idle_group_gets_its_weight_back_last(tmp_path: Path) -> None:
     (tmp_path / "cpu.idle").write_text("0\n")
     (tmp_path / "cpu.weight").write_text("59\n")
     held = remember([write("cpu.idle", "1")], {"": str(tmp_path)})
-    assert held == ((f"{tmp_path}/cpu.weight", "59"), (f"{tmp_path}/cpu.idle", "0"))
+    assert held == ((f"{tmp_path}/cpu.weight", ("59",)), (f"{tmp_path}/cpu.idle", ("0",)))
     (tmp_path / "cpu.idle").write_text("1\n")
-    assert remember([write("cpu.idle", "0")], {"": str(tmp_path)}) == ((f"{tmp_path}/cpu.idle", "1"),)
+    assert remember([write("cpu.idle", "0")], {"": str(tmp_path)}) == ((f"{tmp_path}/cpu.idle", ("1",)),)
+
+
+def test_a_cpuset_that_had_what_its_parent_has(tmp_path: Path) -> None:
+    (tmp_path / "cpuset.cpus").write_text("\n")
+    (tmp_path / "cpuset.cpus.effective").write_text("0-3\n")
+    ((path, values),) = remember([write("cpuset.cpus", "0")], {"": str(tmp_path)})
+    assert (path, values) == (f"{tmp_path}/cpuset.cpus", ("\n", "0-3"))
+    (tmp_path / "cpuset.cpus").unlink()
+    (tmp_path / "cpuset.cpus").mkdir()
+    assert put_back([(path, values)]) == (f'write "" to {path}: is a directory',)
 
 
 def test_what_cannot_be_put_back_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
-    problems = put_back([(f"{tmp_path}/missing/x", "5"), (f"{tmp_path}/a", "7")])
+    problems = put_back([(f"{tmp_path}/missing/x", ("5", "6")), (f"{tmp_path}/a", ("7",))])
     assert problems == (f'write "5" to {tmp_path}/missing/x: no such file or directory',)
     assert (tmp_path / "a").read_text() == "7"
 

@@ -17,6 +17,7 @@ from .harness import CGROUP_ROOT, PATIENCE, Container, cgroups_named, eventually
 
 differs = pytest.mark.differs
 v1 = pytest.mark.needs_cgroup_v1
+v2 = pytest.mark.needs_cgroup_v2
 
 
 def value(container: Container, controller: str, file: str) -> str:
@@ -453,6 +454,65 @@ def test_update_of_a_stopped_container(container: Container) -> None:
     container.call("update", "--pids-limit", "9", container.id).refused("container not running")
 
 
+@v2
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--memory", "64m"], {"memory.max": str(64 << 20)}),
+        (["--memory=64m", "--memory-swap=96m"], {"memory.max": str(64 << 20), "memory.swap.max": str(32 << 20)}),
+        (["--memory-reservation", "16m"], {"memory.low": str(16 << 20)}),
+        (["--cpu-quota", "20000"], {"cpu.max": "20000 100000"}),
+        (["--cpu-period", "50000"], {"cpu.max": "max 50000"}),
+        (["--cpuset-cpus", "0"], {"cpuset.cpus": "0"}),
+        (["--pids-limit", "9"], {"pids.max": "9"}),
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_update_by_options_on_v2(container: Container, options: list[str], expected: dict[str, str]) -> None:
+    container.create().ok()
+    container.call("update", *options, container.id).ok()
+    assert {file: value(container, "", file) for file in expected} == expected
+
+
+@v2
+@differs(runc="1.1.5 gives more swap as the limit of both grows")
+def test_update_goes_on_from_an_earlier_one_on_v2(container: Container) -> None:
+    container.resources.update({"memory": {"limit": 32 << 20, "swap": 48 << 20}, "cpu": {"quota": 20000}})
+    container.create().ok()
+    container.call("update", "--cpu-period", "50000", container.id).ok()
+    assert value(container, "", "cpu.max") == "20000 50000"
+    container.call("update", "--memory", "40m", container.id).ok()
+    assert value(container, "", "memory.swap.max") == str(8 << 20)
+    container.call("update", "--memory", "-1", "--cpu-quota", "-1", "--pids-limit", "-1", container.id).ok()
+    files = ("memory.max", "memory.swap.max", "cpu.max", "pids.max")
+    assert [value(container, "", file).split()[0] for file in files] == ["max"] * 4
+
+
+@v2
+@differs(runc="1.1.5 sets back only what it had set before")
+def test_update_does_all_or_nothing_on_v2(container: Container) -> None:
+    container.create().ok()
+    files = ("memory.max", "cpu.max", "cpu.weight", "cpu.idle", "pids.max", "cpuset.cpus.effective")
+    before = [value(container, "", file) for file in files]
+    changes = {
+        "memory": {"limit": 64 << 20},
+        "cpu": {"quota": 30000, "idle": 1, "cpus": "0"},
+        "pids": {"limit": 9},
+        "unified": {"memory.high": "nonsense"},
+    }
+    container.call("update", "--resources", "-", container.id, stdin=json.dumps(changes)).refused("memory.high")
+    assert [value(container, "", file) for file in files] == before
+
+
+@v2
+@differs(runc="1.1.5 does not know of the check")
+def test_update_may_check_what_is_in_use(container: Container) -> None:
+    container.create().ok()
+    changes = '{"memory": {"limit": 4096, "checkBeforeUpdate": true}}'
+    container.call("update", "--resources", "-", container.id, stdin=changes).refused("rejecting memory")
+    assert value(container, "", "memory.max") == "max"
+
+
 # events
 
 
@@ -526,7 +586,6 @@ def test_events_go_on_until_the_container_is_gone(container: Container) -> None:
     assert totals == sorted(totals)
 
 
-@v1
 def test_events_tell_of_too_little_memory(container: Container) -> None:
     container.resources["memory"] = {"limit": 32 << 20, "swap": 32 << 20}
     container.mounts.append({"destination": "/big", "type": "tmpfs", "source": "tmpfs", "options": ["size=256m"]})
