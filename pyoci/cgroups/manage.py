@@ -112,10 +112,9 @@ def apply(plan: CgroupPlan, paths: dict[str, str]) -> tuple[str, ...]:
     if plan.devices_by_bpf and "" in paths:
         try:
             bpf.install(paths[""], plan.program)
-        except CgroupError as error:
+        except CgroupError:
             if not plan.devices_lenient:
-                raise
-            notes = (*notes, error.message)
+                raise  # an ordinary user never has the right, nor devices to lose: not worth a warning each time
     if plan.owner >= 0 and "" in paths:
         from pyoci.cgroups.ownership import give  # few containers have their own
 
