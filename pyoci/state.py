@@ -3,8 +3,8 @@
 
 `<root>/<id>/` holds `state.json` (a Record that names what was made for the container, written before it is made, so that
 a create that was killed half-way can be deleted), `config.json` (what was validated, for start, exec and delete, whatever
-has become of the bundle), `exec.fifo` while the container waits to be started, `seccomp.bpf`, the compiled filter, and `notify`,
-the directory of the socket on which the program says that it is ready.
+has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made), `seccomp.bpf`, the compiled
+filter, and `notify`, the directory of the socket on which the program says that it is ready.
 
 Whether a container runs is never stored: it follows from its init process, the fifo and the freezer.
 """
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 STATE, CONFIG, FIFO, FILTER, NOTIFY = "state.json", "config.json", "exec.fifo", "seccomp.bpf", "notify"
+UNFINISHED = f"{FIFO}.new"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _ID_LENGTH = 1024
 _LOCK_PATIENCE = 10.0
@@ -36,6 +37,7 @@ _MAX_STATE = 64 << 20
 class RuntimeState(Record):
     """state.json. `init_process_pid` is 0 until there is one; `init_process_start` is field 22 of proc(5)'s stat, in ticks.
 
+    creator_pid, creator_start: the create or run that makes it, or has made it.
     systemd_unit: what systemd has made for it; "" if its cgroups are ours.
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
     new_keyring: it has a session keyring of its own, for exec to join.
@@ -52,6 +54,8 @@ class RuntimeState(Record):
     cgroup_paths: dict[str, str]
     init_process_pid: int = 0
     init_process_start: int = 0
+    creator_pid: int = 0
+    creator_start: int = 0
     rootless: bool = False
     systemd_cgroup: bool = False
     systemd_unit: str = ""
@@ -248,10 +252,19 @@ def start_time(pid: int) -> tuple[str, int]:
 
 def is_alive(state: RuntimeState) -> bool:
     """Whether init is there and still the same process; a zombie is not."""
-    if state.init_process_pid <= 1:
+    return _is_there(state.init_process_pid, state.init_process_start)
+
+
+def has_creator(state: RuntimeState) -> bool:
+    """Whether whoever makes or has made it is still there, and may be at it."""
+    return _is_there(state.creator_pid, state.creator_start)
+
+
+def _is_there(pid: int, start: int) -> bool:
+    if pid <= 1:
         return False
-    letter, started = start_time(state.init_process_pid)
-    return letter not in ("", "Z", "X", "x") and started == state.init_process_start
+    letter, started = start_time(pid)
+    return letter not in ("", "Z", "X", "x") and started == start
 
 
 def open_init(state: RuntimeState) -> int:

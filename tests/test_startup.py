@@ -49,6 +49,7 @@ MAY_LOAD = {
     "resume": LIFE,
     "kill": LIFE | {"cgroups.processes"},
     "delete": LIFE | {"cgroups.processes", "cgroups.remove"},
+    "gc": LIFE | {"cgroups.processes", "cgroups.remove"},
     "start": LIFE | {"process.exec_fifo"},
     "update": LIFE
     | {"spec", "cgroups.limits", "cgroups.v1", "cgroups.v2", "cgroups.writes", "cgroups.apply", "cgroups.undo"},
@@ -98,6 +99,7 @@ def life(bundle: Path, tmp_path: Path, subreaper: None) -> Iterator[dict[str, se
         "state": ["state", name],
         "start": ["start", name],
         "list": ["list"],
+        "gc": ["gc"],
         "exec": ["exec", name, "sh", "-c", "true"],
         "update": ["update", "--pids-limit", "100", name],
         "events": ["events", "--stats", name],

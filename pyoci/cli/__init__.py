@@ -37,6 +37,7 @@ COMMANDS = {
     "run": "pyoci.cli.run",
     "exec": "pyoci.cli.exec",
     "list": "pyoci.cli.list",
+    "gc": "pyoci.cli.gc",
     "ps": "pyoci.cli.ps",
     "pause": "pyoci.cli.pause",
     "resume": "pyoci.cli.resume",

@@ -21,13 +21,13 @@ from pyoci.container.handover import (
     write_pid_file,
 )
 from pyoci.container.record import hook_state
-from pyoci.errors import HookFailed, PyociError, UsageError
+from pyoci.errors import HookFailed, PyociError, StateError, UsageError, failed
 from pyoci.plan import Request
 from pyoci.plan import plan as make_plan
 from pyoci.process import exec_fifo
 from pyoci.process.confine import text_of
 from pyoci.process.launcher import Launcher, fifo_owner
-from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, RuntimeState, StateDir
+from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, UNFINISHED, RuntimeState, StateDir
 from pyoci.terminal import connect_console_socket
 
 TYPE_CHECKING = False
@@ -111,7 +111,7 @@ class Creation:
             from pyoci.notify import make_directory  # few callers wait to be told
 
             make_directory(f"{directory.path}/{NOTIFY}")
-        fifo = f"{directory.path}/{FIFO}"
+        fifo = f"{directory.path}/{UNFINISHED}"
         exec_fifo.make(fifo, *fifo_owner(plan))
         self.cgroups = launcher.paths = create_cgroups(plan.cgroup)
         if plan.intel_rdt:
@@ -123,10 +123,18 @@ class Creation:
         launcher.serve()
         if launcher.paths != self.state.cgroup_paths:
             self._save(launcher.paths)
+        self._finish(fifo)
         for warning in launcher.warnings:
             self.settings.log.warning(warning)
         for remark in launcher.remarks:
             self.settings.log.debug(remark)
+
+    def _finish(self, fifo: str) -> None:
+        """From here on it is created, and can be started."""
+        try:
+            k.rename(fifo, f"{self.directory.path}/{FIFO}")
+        except OSError as error:
+            raise failed(f"rename {fifo}", error) from None
 
     def _tell(self, receiver: int) -> None:
         """Tell the caller which process it is."""
@@ -144,6 +152,8 @@ class Creation:
             created=now(),
             annotations=plan.annotations,
             cgroup_paths=plan.cgroup.paths,
+            creator_pid=k.getpid(),
+            creator_start=states.start_time(k.getpid())[1],
             rootless=host.rootless,
             seccomp_flags=plan.seccomp.flags if plan.seccomp else -1,
             systemd_cgroup=plan.cgroup.unit is not None,
@@ -189,6 +199,8 @@ class Creation:
                 k.close_all_but(3, (log.fd,))  # it may be for want of descriptors that we are here
             from pyoci.container.delete import destroy, end  # only when something has failed
 
+            if self._is_another():
+                return
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
             self.state = self.state.replace(cgroup_paths={**self.cgroups, **self.launcher.paths})
             end(self.state)
@@ -196,6 +208,15 @@ class Creation:
             destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
         except (PyociError, OSError) as another:
             error.add_note(f"and then, on the way back: {text_of(another)}")
+
+
+    def _is_another(self) -> bool:
+        """Whether the id has been deleted meanwhile, and somebody else makes another container of that name."""
+        try:
+            found = self.directory.load()
+        except StateError:
+            return False
+        return (found.creator_pid, found.creator_start) != (self.state.creator_pid, self.state.creator_start)
 
 
 def _find_systemd(user: bool) -> Manager:

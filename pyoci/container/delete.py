@@ -14,6 +14,7 @@ from pyoci import state as states
 from pyoci import syscalls as k
 from pyoci.cgroups.freezer import is_frozen, thaw, thaw_below
 from pyoci.cgroups.processes import kill_all, pids
+from pyoci.cgroups.remove import TIMEOUT as REMOVAL
 from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError, failed
@@ -45,12 +46,13 @@ def delete(settings: Settings, container_id: str, force: bool = False) -> None:
             return
         raise
     try:
-        _delete(settings, directory, force)
+        clear(settings, directory, force)
     finally:
         k.close(lock)
 
 
-def _delete(settings: Settings, directory: StateDir, force: bool) -> None:
+def clear(settings: Settings, directory: StateDir, force: bool) -> None:
+    """What delete does while it holds the lock."""
     try:
         container = Container(settings, directory.id)
     except ContainerNotFound:
@@ -102,7 +104,10 @@ def _manager(config: dict[str, Any], settings: Settings) -> Manager | None:
 
 
 def end(state: RuntimeState) -> None:
-    """Kill init and whatever else is in the cgroup, and wait for their end. Raises CgroupError, PyociError."""
+    """Kill init and whatever else is in the cgroup, and wait for their end. Raises CgroupError, PyociError.
+
+    Whoever is in the cgroup of a container that never had an init is somebody else's.
+    """
     paths = state.cgroup_paths
     pidfd = states.open_init(state)
     try:
@@ -111,7 +116,7 @@ def end(state: RuntimeState) -> None:
             if "freezer" in paths and is_frozen(paths):
                 thaw(paths)
             _await_end(pidfd, state)
-        if paths and pids(paths):
+        if paths and state.init_process_pid and pids(paths):
             kill_all(paths, k.SIGKILL)
     except OSError as error:
         raise failed(f"kill the processes of container {state.id}", error) from None
@@ -134,9 +139,10 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
         if state.systemd_unit and state.cgroup_paths:
             _stop_unit(state, log)
         if state.cgroup_paths:
-            remove_cgroups(state.cgroup_paths)
+            remove_cgroups(state.cgroup_paths, REMOVAL if state.init_process_pid else 0)
     except PyociError as error:
-        failure = error
+        if state.init_process_pid:  # else what is in our way there is not ours
+            failure = error
     if failure is None:  # or the record of where the cgroups are would be lost
         directory.remove()
     hooks = (config.get("hooks") or {}).get("poststop")

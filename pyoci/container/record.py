@@ -7,7 +7,7 @@ from pyoci import state as states
 from pyoci.cgroups.freezer import is_frozen
 from pyoci.errors import InvalidOperation, failed
 from pyoci.record import Record
-from pyoci.state import CREATED, PAUSED, RUNNING, STOPPED, RuntimeState, StateDir
+from pyoci.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, UNFINISHED, RuntimeState, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,12 +78,15 @@ class Container:
         """Where it stands now. A record without a live init is stopped, also that of a create which died on its way."""
         try:
             if not states.is_alive(self.state):
-                return STOPPED
+                is_due = not self.state.init_process_pid and states.has_creator(self.state)
+                return CREATING if is_due else STOPPED
             if is_frozen(self.state.cgroup_paths):
                 return PAUSED
         except OSError as error:
             raise failed(f"find out the status of container {self.state.id}", error) from None
-        return CREATED if self.directory.has_fifo() else RUNNING
+        if self.directory.has_fifo():
+            return CREATED
+        return CREATING if self.directory.has(UNFINISHED) else RUNNING
 
     def open_init(self) -> int:
         """A pidfd of init. Raises InvalidOperation if it has ended."""

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from pyoci import syscalls as k
 from pyoci.container.create import Creation
 from pyoci.container.delete import destroy, end
 from pyoci.container.handover import keep_inherited, listen_fds
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_notify_proxy
+from pyoci.errors import ContainerNotFound
 from pyoci.foreground import Foreground
 from pyoci.process.exec_fifo import Starter
 from pyoci.state import FIFO
@@ -66,6 +68,17 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
 
 
 def _remove(container: Container) -> None:
-    config, log = container.directory.config(), container.settings.log
-    end(container.state)
-    destroy(container.directory, container.state, config, log)
+    """Remove the container, if it is still there: somebody may have deleted it, and given its id to another."""
+    directory, ours = container.directory, container.state
+    try:
+        lock = directory.lock()
+    except ContainerNotFound:
+        return
+    try:
+        found = directory.load()
+        if (found.init_process_pid, found.init_process_start) == (ours.init_process_pid, ours.init_process_start):
+            config, log = directory.config(), container.settings.log
+            end(ours)
+            destroy(directory, ours, config, log)
+    finally:
+        k.close(lock)
