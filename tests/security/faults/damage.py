@@ -97,7 +97,6 @@ def bad_command_lines(world: World) -> str:
             ["exec", "--user", "-1", box.id, "true"],
             ["exec", "--user", str(1 << 32), box.id, "true"],
             ["exec", "--cwd", "relative", box.id, "true"],
-            ["exec", "--cap", "CAP_NO_SUCH", box.id, "true"],
             ["exec", "--process", "/no/such/file", box.id],
         ):
             answers(box.call(*arguments), 1, 2, 3, 125, 126, 127, 255)
