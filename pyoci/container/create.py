@@ -209,7 +209,6 @@ class Creation:
         except (PyociError, OSError) as another:
             error.add_note(f"and then, on the way back: {text_of(another)}")
 
-
     def _is_another(self) -> bool:
         """Whether the id has been deleted meanwhile, and somebody else makes another container of that name."""
         try:
