@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a container stands, and how it is described."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci import state as states
+from pyoci.container import record
+from pyoci.container.record import Container, CreateOptions, ExecOptions, Settings, hook_state
+from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError
+from pyoci.log import Log
+from pyoci.state import StateDir
+from tests.test_state import STATE
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(root=str(tmp_path), log=Log())
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(1000)
+        os._exit(0)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def recorded(settings: Settings, pid: int = 0, fifo: bool = False, **changes: Any) -> Container:
+    directory = StateDir(settings.root, "box")
+    directory.make(settings.root)
+    started = states.start_time(pid)[1] if pid else 0
+    values = {"cgroup_paths": {}, "init_process_pid": pid, "init_process_start": started, **changes}
+    directory.save(STATE.replace(**values))
+    if fifo:
+        os.mkfifo(f"{directory.path}/exec.fifo")
+    return Container(settings, "box")
+
+
+@pytest.mark.parametrize(
+    ("alive", "fifo", "frozen", "status"),
+    [
+        (True, True, False, "created"),
+        (True, False, False, "running"),
+        (True, False, True, "paused"),
+        (True, True, True, "paused"),
+        (False, False, False, "stopped"),
+        (False, True, False, "stopped"),
+        (False, False, True, "stopped"),
+    ],
+)
+def test_where_it_stands(
+    settings: Settings,
+    sleeper: int,
+    monkeypatch: pytest.MonkeyPatch,
+    alive: bool,
+    fifo: bool,
+    frozen: bool,
+    status: str,
+) -> None:
+    """It follows from its init, its fifo and its freezer, in this order."""
+    monkeypatch.setattr(record, "is_frozen", lambda paths: frozen)
+    container = recorded(settings, sleeper if alive else 0, fifo)
+    assert container.status() == status
+    described = container.describe()
+    assert (described["status"], described["pid"]) == (status, sleeper if alive else 0)
+
+
+def test_another_process_of_that_number_is_not_its_init(settings: Settings, sleeper: int) -> None:
+    container = recorded(settings, sleeper, init_process_start=1)
+    assert (container.status(), container.describe()["pid"]) == ("stopped", 0)
+    with pytest.raises(InvalidOperation, match="container not running"):
+        container.open_init()
+
+
+def test_a_pidfd_of_init(settings: Settings, sleeper: int) -> None:
+    pidfd = recorded(settings, sleeper).open_init()
+    assert f"Pid:\t{sleeper}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+    os.close(pidfd)
+
+
+def test_what_cannot_be_found_out(settings: Settings, sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(paths: dict[str, str]) -> bool:
+        raise OSError(5, "")
+
+    monkeypatch.setattr(record, "is_frozen", broken)
+    with pytest.raises(PyociError, match="find out the status of container box: input/output error"):
+        recorded(settings, sleeper).status()
+
+
+def test_the_description_is_that_of_the_specification(settings: Settings, sleeper: int) -> None:
+    described = recorded(settings, sleeper).describe()
+    assert described == {
+        "ociVersion": "1.2.0",
+        "id": "box",
+        "pid": sleeper,
+        "status": "running",
+        "bundle": "/srv/box",
+        "rootfs": "/srv/box/rootfs",
+        "created": STATE.created,
+        "annotations": {"a": "b"},
+        "owner": "",
+    }
+
+
+def test_without_annotations_there_are_none(settings: Settings) -> None:
+    assert "annotations" not in recorded(settings, annotations={}).describe()
+
+
+def test_what_hooks_are_told() -> None:
+    assert hook_state(STATE) == {"ociVersion": "1.2.0", "id": "box", "bundle": "/srv/box", "annotations": {"a": "b"}}
+    assert hook_state(STATE.replace(annotations={})) == {"ociVersion": "1.2.0", "id": "box", "bundle": "/srv/box"}
+
+
+def test_no_such_container(settings: Settings) -> None:
+    with pytest.raises(ContainerNotFound):
+        Container(settings, "none")
+    directory = StateDir(settings.root, "box")
+    directory.make(settings.root)
+    directory.write("state.json", b"{}")
+    with pytest.raises(StateError, match="is damaged"):
+        Container(settings, "box")
+
+
+def test_options_that_nobody_gives() -> None:
+    create, execute = CreateOptions(), ExecOptions()
+    assert (create.bundle, create.config, create.preserve_fds, create.detach) == (".", "config.json", 0, False)
+    assert (execute.args, execute.no_new_privs, execute.detach) == ((), None, False)
