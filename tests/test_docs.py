@@ -163,6 +163,10 @@ def test_containers(complete: Complete) -> None:
     assert complete("pyoci kill web we") == []
 
 
+def test_signals(complete: Complete) -> None:
+    assert complete("pyoci kill --all web U") == ["USR1", "USR2"]
+
+
 def test_values(complete: Complete) -> None:
     assert complete("pyoci list --format ") == ["json", "table"]
     assert complete("pyoci list -f j") == ["json"]

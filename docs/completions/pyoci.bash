@@ -29,6 +29,7 @@ _pyoci_options() {
         "run") _pyoci_words "--bundle --config --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds --detach --keep --no-subreaper --help" ;;
         "exec") _pyoci_words "--process --detach --tty --console-socket --pid-file --pidfd-socket --cwd --env --user --additional-gids --cap --no-new-privs --apparmor --process-label --cgroup --preserve-fds --ignore-paused --help" ;;
         "list") _pyoci_words "--format --quiet --help" ;;
+        "gc") _pyoci_words "--dry-run --help" ;;
         "ps") _pyoci_words "--format --help" ;;
         "pause") _pyoci_words "--help" ;;
         "resume") _pyoci_words "--help" ;;
@@ -73,8 +74,9 @@ _pyoci() {
     esac
     [[ $current != -* ]] || return
     case "$command $arguments" in
-        " 0" | "help 0") _pyoci_words "create start state kill delete run exec list ps pause resume update events spec features validate plan help" ;;
+        " 0" | "help 0") _pyoci_words "create start state kill delete run exec list gc ps pause resume update events spec features validate plan help" ;;
         "start 0" | "state 0" | "kill 0" | "delete 0" | "exec 0" | "ps 0" | "pause 0" | "resume 0" | "update 0" | "events 0") _pyoci_words "$("${COMP_WORDS[0]}" "${root[@]}" list --quiet 2>/dev/null)" ;;
+        "kill 1") _pyoci_words "ABRT ALRM CHLD CONT HUP INT KILL QUIT STOP TERM TSTP USR1 USR2 WINCH" ;;
     esac
 }
 

@@ -26,7 +26,7 @@ def collect(paths: dict[str, str]) -> dict[str, Any]:
         "cpu": {**_cpu(of, unified), **_pressure(unified, "cpu")},
         "cpuset": stats_v1.cpuset(of["cpuset"]) if "cpuset" in of else stats_v2.cpuset(unified),
         "memory": {**_memory(of, unified), **_pressure(unified, "memory")},
-        "pids": _pids(of.get("pids") or unified) or {"current": len(pids(paths))},
+        "pids": _pids(of.get("pids") or unified) or kept(current=len(pids(paths))),
         "blkio": {**_block_io(of, unified), **_pressure(unified, "io")},
         "hugetlb": _hugetlb(of, unified),
     }

@@ -27,6 +27,7 @@ processes in its cgroup, for no init takes them along then.""",
             help="A number, or a name with or without SIG, in capitals or not: 9, KILL, SIGKILL, RTMIN+3. The default"
             " is TERM.",
             required=False,
+            completes="signal",
         ),
     ),
     options=(

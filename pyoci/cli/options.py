@@ -30,7 +30,7 @@ _INT_DIGITS = 9
 class Option(Record):
     """One option. Its values are bool, str, int or a tuple of str, by `kind`.
 
-    `completes` tells shells what stands for the value: "file", "directory", "container", "capability" or "".
+    `completes` tells shells what stands for the value: "file", "directory", "capability" or "".
     A hidden option is taken but not shown.
     """
 
@@ -46,7 +46,7 @@ class Option(Record):
 
 
 class Argument(Record):
-    """One positional argument; the last one of a command may be repeated."""
+    """One positional argument; the last one of a command may be repeated. `completes` is "container", "signal" or ""."""
 
     metavar: str
     help: str

@@ -287,12 +287,13 @@ def test_v2_for_real() -> None:
                     pass
             try:
                 join.join(paths, pid)
-                worlds.wait_until(lambda: stats.collect(paths)["cpu"].get("usage", {}).get("total", 0) > 1_000_000)
+                # Time is told apart by samples: a busy machine may take a while to find it in its own code.
+                worlds.wait_until(lambda: stats.collect(paths)["cpu"].get("usage", {}).get("user", 0) > 0)
                 collected = stats.collect(paths)
             finally:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            assert collected["cpu"]["usage"]["user"] > 0
+            assert collected["cpu"]["usage"]["total"] >= collected["cpu"]["usage"]["user"] > 0
             assert collected["pids"]["current"] == 1
             for name in os.listdir(paths[""]):
                 if name.endswith("MB.events"):
