@@ -60,6 +60,10 @@ def directory(container: Container) -> Path:
     return CGROUP_ROOT / "pids" / groups["pids"][1:] if "pids" in groups else CGROUP_ROOT / groups[""][1:]
 
 
+def is_v1() -> bool:
+    return (CGROUP_ROOT / "pids").exists()
+
+
 def launch(container: Container) -> None:
     container.process["args"] = ["sleep", "1000"]
     create(container).ok()
@@ -68,7 +72,7 @@ def launch(container: Container) -> None:
 
 def test_the_container_is_a_scope_in_its_slice(container: Container) -> None:
     launch(container)
-    assert directory(container) == CGROUP_ROOT / "system.slice" / unit(container)
+    assert str(directory(container)).endswith(f"/system.slice/{unit(container)}")
     assert show(container, "ActiveState") == "active"
     assert show(container, "Slice") == "system.slice"
     assert show(container, "Delegate") == "yes"
@@ -103,6 +107,12 @@ def test_limits_are_known_to_both(container: Container) -> None:
     )
     launch(container)
     assert show(container, "TasksMax") == "33"
+    if is_v1():
+        assert show(container, "MemoryLimit") == str(64 << 20)
+        assert show(container, "CPUShares") == "512"
+        assert show(container, "CPUQuotaPerSecUSec") == "400ms"
+        assert (directory(container) / "pids.max").read_text().strip() == "33"
+        return
     assert show(container, "MemoryMax") == str(64 << 20)
     assert show(container, "CPUQuotaPerSecUSec") == "400ms"
     files = directory(container)
@@ -231,6 +241,8 @@ def test_a_plan_names_the_unit(container: Container) -> None:
 
 @differs(runc="1.1.5 gives it only if the mount's source is `cgroup`", always=False)
 def test_who_may_write_in_his_cgroup_may_divide_it(container: Container) -> None:
+    if is_v1():
+        pytest.skip("cgroups of version 1 are not given away")
     for mount in container.mounts:
         if mount["type"].startswith("cgroup"):
             container.mounts.remove(mount)
