@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pyoci import state as states
+from pyoci.container import create as creation
+from pyoci.container.record import CreateOptions
+from pyoci.errors import PyociError
+from pyoci.jsontext import dumps
+from pyoci.plan.model import Plan
+from pyoci.state import StateDir
 from tests.container.boxes import Box, Failed
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
@@ -39,3 +49,143 @@ def test_hooks_in_the_container_need_not_read_their_state(box: Box) -> None:
     box.create()
     box.start()
     assert box.status() == "running"
+
+
+def test_what_is_carried_out_is_what_was_decided(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """create and plan decide alike, and the launcher gets that very plan."""
+    box.write_config()
+    options = CreateOptions(bundle=str(box.bundle))
+    decided = box.apart(lambda: dumps(creation.plan(box.settings(), box.id, options).asdict()))
+
+    def look() -> bool:
+        seen: list[Any] = []
+
+        def launch(plan: Plan, *_: object) -> None:
+            seen.append(plan)
+            raise PyociError("enough")
+
+        monkeypatch.setattr(creation, "Launcher", launch)
+        with pytest.raises(PyociError, match="enough"):
+            creation.create(box.settings(), box.id, options)
+        return dumps(seen[0].asdict()) == decided
+
+    assert box.apart(look)
+    shutil.rmtree(box.root)
+
+
+def test_what_is_written_down(box: Box) -> None:
+    box.config["annotations"] = {"a": "b"}
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    box.create(pid_file=f"{box.bundle}/pid")
+    state = box.directory.load()
+    assert (state.id, state.oci_version, state.annotations) == (box.id, "1.2.0", {"a": "b"})
+    assert (state.bundle, state.rootfs) == (str(box.bundle), str(box.rootfs))
+    assert (state.rootless, state.shares_pids) == (False, False)
+    assert int((box.bundle / "pid").read_text()) == state.init_process_pid
+    assert states.is_alive(state)
+    assert all(path.endswith(f"/{box.id}") and Path(path).is_dir() for path in state.cgroup_paths.values())
+    assert box.directory.config() == box.config
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", state.created)
+    names = sorted(os.listdir(box.directory.path))
+    assert [name for name in names if name.endswith(".new")] == []
+    assert {"config.json", "exec.fifo", "seccomp.bpf", "state.json"} <= set(names)
+
+
+def test_shared_pids_are_written_down(box: Box) -> None:
+    box.config["linux"]["namespaces"] = [{"type": "mount"}, {"type": "pid", "path": f"/proc/{os.getpid()}/ns/pid"}]
+    box.config["mounts"] = []
+    box.create()
+    assert box.directory.load().shares_pids
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"process": {"args": ["none"], "cwd": "/", "env": ["PATH=/bin"]}}, "executable file not found"),
+        ({"mounts": [{"destination": "/x", "type": "bind", "source": "/none", "options": ["bind"]}]}, "/none"),
+        ({"mounts": [{"destination": "/x", "type": "nosuchfs"}]}, "no such device"),
+        ({"hooks": {"createRuntime": [{"path": "/bin/false"}]}}, "createRuntime hook #0"),
+        ({"hooks": {"createContainer": [{"path": "/no/such/hook"}]}}, "createContainer hook #0"),
+        ({"root": {"path": "none"}}, "none"),
+        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "ipc", "path": "/proc/self/ns/uts"}]}}, "join the ipc"),
+    ],
+)
+def test_what_fails_leaves_nothing(box: Box, changes: dict[str, Any], message: str) -> None:
+    box.config.update(changes)
+    with pytest.raises(Failed, match=message):
+        box.create()
+    assert box.left() == []
+    box.config.update({"hooks": {}, "mounts": [], "root": {"path": "rootfs"}})
+    box.config["linux"]["namespaces"] = [{"type": "mount"}]
+    box.config["process"]["args"] = ["sleep", "1000"]
+    box.create()  # and the id is free again
+
+
+@pytest.mark.parametrize("where", ["save", "write", "pid file", "pidfd socket"])
+def test_whatever_step_fails(box: Box, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PyociError("refused")
+
+    options: dict[str, Any] = {}
+    if where == "pid file":
+        options["pid_file"] = "/no/such/directory/pid"
+    elif where == "pidfd socket":
+        options["pidfd_socket"] = "/no/such/socket"
+    else:
+        monkeypatch.setattr(StateDir, where, refuse)
+    with pytest.raises(Failed, match=r"refused|no such file"):
+        box.create(**options)
+    assert box.left() == []
+
+
+def test_an_id_that_is_taken_stays_what_it_is(boxes: Callable[[], Box]) -> None:
+    first = boxes()
+    first.run("sleep", "1000")
+    record = first.directory.load()
+    with pytest.raises(Failed, match="already exists") as caught:
+        first.create()
+    assert caught.value.kind == "ContainerExists"
+    assert (first.directory.load(), first.status()) == (record, "running")
+
+
+def test_a_config_that_is_wrong_makes_nothing(box: Box) -> None:
+    box.config["linux"]["sysctl"] = {"vm.swappiness": "1"}
+    with pytest.raises(Failed, match="whole host") as caught:
+        box.create()
+    assert caught.value.kind == "SpecError"
+    assert not box.root.exists()
+
+
+def test_console_options_that_do_not_fit(box: Box) -> None:
+    with pytest.raises(Failed, match="cannot use console socket") as caught:
+        box.create(console_socket="/no/such/socket")
+    assert caught.value.kind == "UsageError"
+    box.config["process"]["terminal"] = True
+    with pytest.raises(Failed, match="without setting console socket"):
+        box.create()
+    with pytest.raises(Failed, match="connect to the console socket /no/such/socket"):
+        box.create(console_socket="/no/such/socket")
+    assert not box.root.exists()
+
+
+def test_warnings_go_to_the_log(box: Box) -> None:
+    box.config["process"]["capabilities"] = {"bounding": ["CAP_NO_SUCH"]}
+    box.create()
+    assert "CAP_NO_SUCH" in box.log.read_text()
+
+
+def test_init_holds_nothing_of_its_callers(box: Box) -> None:
+    """It may wait for days."""
+    box.config["process"]["args"] = ["sleep", "1000"]
+    secret = os.open("/etc/passwd", os.O_RDONLY)
+    os.set_inheritable(secret, True)
+    try:
+        box.create()
+    finally:
+        os.close(secret)
+    held = [os.readlink(f"/proc/{box.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{box.pid}/fd") if int(fd) > 2]
+    assert not [path for path in held if "passwd" in path or path.endswith("/log") or "socket" in path]
+
+
+def test_the_time_to_the_nanosecond() -> None:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", creation.now())

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""delete, of whatever is left of a container, and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pyoci import state as states
+from pyoci.cgroups import join, manage
+from pyoci.container import delete as deletion
+from pyoci.container.control import pause
+from pyoci.container.record import Settings
+from pyoci.errors import PyociError
+from pyoci.log import Log
+from pyoci.state import StateDir
+from tests.cgroups import worlds
+from tests.container.boxes import Box, Failed
+from tests.test_state import STATE
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
+
+
+def test_what_was_never_started(box: Box) -> None:
+    box.create()
+    box.delete()
+    assert box.left() == []
+
+
+def test_what_has_ended(box: Box) -> None:
+    box.run("true")
+    box.end()
+    box.delete()
+    assert box.left() == []
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_runs_only_by_force(box: Box, paused: bool) -> None:
+    box.run("sleep", "1000")
+    pid = box.pid
+    if paused:
+        box.apart(lambda: pause(box.settings(), box.id))
+    with pytest.raises(Failed, match="that is not stopped: " + ("paused" if paused else "running")) as caught:
+        box.delete()
+    assert caught.value.kind == "InvalidOperation"
+    assert box.pid == pid
+    box.delete(force=True)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert box.left() == []
+
+
+def test_what_is_not_there(box: Box) -> None:
+    with pytest.raises(Failed) as caught:
+        box.delete()
+    assert caught.value.kind == "ContainerNotFound"
+    box.delete(force=True)
+
+
+def test_the_remains_of_a_create_that_was_killed_early(box: Box) -> None:
+    """A directory without a record."""
+    for force in (False, True):
+        box.directory.make(str(box.root))
+        if force:
+            box.delete(force=True)
+        else:
+            with pytest.raises(Failed, match="does not exist"):
+                box.delete()
+        assert box.left() == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"id": 7}'])
+def test_a_record_that_is_damaged_goes_by_force(box: Box, content: str) -> None:
+    """Its processes and cgroups, too: they are where its config says."""
+    box.run("sleep", "1000")
+    pid = box.pid
+    Path(f"{box.directory.path}/state.json").write_text(content)
+    with pytest.raises(Failed, match="is damaged"):
+        box.delete()
+    box.delete(force=True)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert box.left() == []
+
+
+def test_without_a_config_it_goes_too(box: Box) -> None:
+    box.run("true")
+    box.end()
+    Path(f"{box.directory.path}/config.json").unlink()
+    box.delete()
+    assert box.left() == []
+
+
+def test_a_busy_container_is_not_taken_for_a_damaged_one(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.run("sleep", "1000")
+    lock = box.directory.lock()
+    monkeypatch.setattr(states, "_LOCK_PATIENCE", 0.05)
+    with pytest.raises(Failed, match="is busy"):
+        box.delete(force=True)
+    assert box.status() == "running"
+    os.close(lock)
+
+
+def test_it_waits_for_another_command(box: Box) -> None:
+    box.run("true")
+    box.end()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        box.directory.lock()
+        os.write(writing, b"x")
+        time.sleep(0.1)
+        os._exit(0)
+    os.read(reading, 1)
+    box.delete()
+    os.waitpid(pid, 0)
+    for fd in (reading, writing):
+        os.close(fd)
+    assert box.left() == []
+
+
+def test_poststop_hooks_come_last_and_fail_without_harm(box: Box) -> None:
+    script = f"cat > {box.bundle}/told; ls {box.root} >> {box.bundle}/seen; exit 5"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+    box.config["hooks"] = {"poststop": [hook, {"path": "/bin/sh", "args": ["sh", "-c", f"touch {box.bundle}/second"]}]}
+    box.run("true")
+    box.end()
+    box.delete()
+    told = json.loads((box.bundle / "told").read_text())
+    assert (told["status"], told["pid"], told["id"]) == ("stopped", 0, box.id)
+    assert box.id not in (box.bundle / "seen").read_text().split()
+    assert (box.bundle / "second").exists()
+    assert "poststop hook #0" in box.log.read_text()
+    assert box.left() == []
+
+
+def test_cgroups_that_cannot_be_removed_keep_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it can be tried again."""
+
+    def refuse(*_: object) -> None:
+        raise PyociError("busy")
+
+    monkeypatch.setattr(deletion, "remove_cgroups", refuse)
+    directory = StateDir(str(tmp_path), "box")
+    directory.make(str(tmp_path))
+    directory.save(STATE)
+    hooks = {"hooks": {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"touch {tmp_path}/proof"]}]}}
+    with pytest.raises(PyociError, match="busy"):
+        deletion.destroy(directory, STATE, hooks, Log())
+    assert directory.load() == STATE
+    assert (tmp_path / "proof").exists(), "the hooks run all the same"
+
+
+def test_a_cgroup_of_a_container_that_never_had_an_init_is_left_alone(tmp_path: Path) -> None:
+    """Its record names the cgroup before it is made; whoever is in one of that name is somebody else's."""
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
+        paths = manage.create(plan)
+        join.join(paths, pid)
+        directory = StateDir(str(tmp_path), "box")
+        directory.make(str(tmp_path))
+        directory.save(STATE.replace(cgroup_paths=paths, init_process_pid=0, init_process_start=0))
+        deletion.delete(Settings(root=str(tmp_path), log=Log()), "box", force=True)
+        assert worlds.state_of(pid) != "Z"
+        assert not directory.exists()
