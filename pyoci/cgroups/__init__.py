@@ -9,6 +9,9 @@
     join.py       join, open_dir; remove.py  remove, exists
     freezer.py    freeze, thaw, is_frozen
     processes.py  pids, kill_all, oom_kills
+    unit.py       the unit that a container is to be if systemd makes its cgroup, with properties.py and gvariant.py; pure
+    systemd.py    the systemd driver, over D-Bus by way of bus.py
+    ownership.py  whose a cgroup is
     undo.py       what limits were before an update, and putting them back
     stats.py      collect, with stats_v1.py and stats_v2.py, and stats_rdt.py for resctrl; readings.py
     oom.py        watch
