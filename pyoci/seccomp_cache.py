@@ -119,10 +119,13 @@ def _store(directory: int, name: str, program: bytes) -> None:
         finally:
             k.close(fd)
         place = f"/proc/self/fd/{directory}"
-        if written == len(content):
-            k.rename(f"{place}/{temporary}", f"{place}/{name}")
-        else:
-            k.unlink(f"{place}/{temporary}")
+        try:
+            if written == len(content):
+                k.rename(f"{place}/{temporary}", f"{place}/{name}")
+                return
+        except OSError:
+            pass
+        k.unlink(f"{place}/{temporary}")
     except (OSError, PyociError):
         pass
 
