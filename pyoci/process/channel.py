@@ -6,8 +6,6 @@ The message kinds and their order stand in the docstring of the package.
 
 from __future__ import annotations
 
-from errno import ECONNRESET, EPIPE
-
 from pyoci import syscalls as k
 
 MAPPED, PLACED, HOOKS, GO, LIMITS, LISTENER = b"M", b"P", b"H", b"G", b"L", b"N"
@@ -24,17 +22,23 @@ class Channel:
         self.fd = fd
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Send a message. Raises OSError; that nobody listens any more is EPIPE, not a signal (it is ignored)."""
+        """Send a message. Raises OSError: EPIPE where nobody listens any more."""
         k.write(self.fd, kind + payload[: _LIMIT - 1])
+
+    def answer(self, kind: bytes) -> None:
+        """Send to a process that may have ended meanwhile: why, it has told us already, or nobody. Raises OSError."""
+        try:
+            self.send(kind)
+        except BrokenPipeError:
+            pass
 
     def receive(self) -> tuple[bytes, bytes]:
         """Wait for the next message. (CLOSED, b"") when the other end is gone."""
         try:
             message = k.read(self.fd, _LIMIT)
-        except OSError as error:
-            if error.errno not in (ECONNRESET, EPIPE):
-                raise
-            message = b""
+        except ConnectionResetError:
+            # The other end has gone without reading all that we sent. We hear that once, and before its own last words.
+            message = k.read(self.fd, _LIMIT)
         return message[:1], message[1:]
 
     def close(self) -> None:

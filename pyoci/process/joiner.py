@@ -83,7 +83,7 @@ def launch(join: Join, place: Callable[[int], object]) -> Launched:
             set_oom_score(str(pid), join.process.oom_score_adj)
         place(pid)
         remarks += _settle_affinity(join, pid)
-        ours.send(messages.PLACED)
+        ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
     except BaseException:
         end(pid, pidfd)
@@ -140,7 +140,7 @@ def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
             remarks.append(payload.decode("utf-8", "replace"))
         elif kind == messages.LIMITS:
             set_what_takes_rights(pid, join.process)
-            channel.send(messages.GO)
+            channel.answer(messages.GO)
         elif kind == messages.LISTENER and join.agent:
             join.agent.introduce(channel, payload, pid, pidfd, join.init_pid)
         else:

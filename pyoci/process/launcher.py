@@ -104,7 +104,7 @@ class Launcher:
         """Do for init what it asks for, until it is ready. Raises StageFailed, HookFailed, CgroupError."""
         if self.plan.namespaces.uid_map:
             write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
-            self._send(messages.MAPPED)
+            self.channel.answer(messages.MAPPED)
         self.paths = join(self.paths, self.pid, self.plan.cgroup)
         if warning := reset_affinity(self.pid):
             self.warnings.append(warning)
@@ -114,7 +114,7 @@ class Launcher:
             enter(self.pid, self.plan.intel_rdt.group, self.plan.intel_rdt.monitoring)
         if self.plan.net_devices:
             self._move_devices()
-        self._send(messages.PLACED)
+        self.channel.answer(messages.PLACED)
         while True:
             kind, payload = self.channel.receive()
             if kind == messages.READY:
@@ -124,10 +124,10 @@ class Launcher:
             elif kind == messages.HOOKS:
                 self._limit()
                 self._run_hooks()
-                self._send(messages.GO)
+                self.channel.answer(messages.GO)
             elif kind == messages.LIMITS:
                 set_what_takes_rights(self.pid, self.plan.process)
-                self._send(messages.GO)
+                self.channel.answer(messages.GO)
             elif kind == messages.LISTENER and self.agent:
                 self.agent.introduce(self.channel, payload, self.pid, self.pidfd, self.pid)
             elif kind == messages.FAILED:
@@ -173,12 +173,6 @@ class Launcher:
         state = jsontext.dumps({**self.state, "status": "creating", "pid": self.pid}).encode()
         for kind in ("prestart", "createRuntime"):
             run_hooks(kind, list(getattr(self.plan.hooks, kind)), state, directory=self.plan.bundle)
-
-    def _send(self, kind: bytes) -> None:
-        try:
-            self.channel.send(kind)
-        except BrokenPipeError:
-            pass  # it has ended; why, it has told the channel, or nobody
 
     def _explained(self, text: str) -> str:
         """What init said, or why it could not say anything: the limits may have been too low for it to live."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from typing import Any
 
 import pytest
 
 from pyoci.process import channel
-from pyoci.process.channel import CLOSED, FAILED, READY, Channel, pair
+from pyoci.process.channel import CLOSED, FAILED, READY, pair
 from tests.forked import in_child
 
 
@@ -57,14 +56,29 @@ def test_the_end_by_a_signal() -> None:
     other.close()
 
 
-def test_the_end_with_words_unread() -> None:
-    """The other side ends without having read what we sent: that is its end, not an error of ours (ECONNRESET)."""
-    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    ours = Channel(one.detach())
-    ours.send(READY)
+@pytest.mark.parametrize("words", [0, 1, 2])
+def test_last_words_count_though_ours_are_unread(words: int) -> None:
+    """Init may fail while it is told something: the kernel speaks of that first (ECONNRESET), but not only of that."""
+    one, other = pair()
+    one.send(READY)
+    for word in range(words):
+        other.send(FAILED, b"%d" % word)
     other.close()
-    assert ours.receive() == (CLOSED, b"")
-    ours.close()
+    assert [one.receive() for _ in range(words + 2)] == [
+        *((FAILED, b"%d" % word) for word in range(words)),
+        (CLOSED, b""),
+        (CLOSED, b""),
+    ]
+    one.close()
+
+
+def test_answering_who_has_gone() -> None:
+    one, other = pair()
+    one.answer(READY)
+    assert other.receive() == (READY, b"")
+    other.close()
+    one.answer(READY)
+    one.close()
 
 
 def test_nobody_listens() -> None:

@@ -95,12 +95,29 @@ def test_a_cgroup_that_cannot_be_joined(running: Box) -> None:
 
 
 def test_a_process_that_is_killed_on_its_way(running: Box) -> None:
+    def kill(pid: int) -> None:
+        os.kill(pid, k.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
     def inside() -> str:
         with pytest.raises(StageFailed) as caught:
-            launch(join(running, process("true")), lambda pid: os.kill(pid, k.SIGKILL))
+            launch(join(running, process("true")), kill)
         return caught.value.message
 
-    assert "killed" in running.apart(inside)
+    assert running.apart(inside) == "the process was killed before it got to its program"
+
+
+def test_what_fails_before_it_is_placed(running: Box) -> None:
+    """It has ended when it is told that it is in its cgroup, and what it said counts, not that nobody listens."""
+
+    def inside() -> str:
+        with pytest.raises(StageFailed) as caught:
+            wanted = join(running, process("true", terminal=True), console=os.open("/dev/null", os.O_RDWR))
+            launch(wanted, lambda pid: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
+        return caught.value.message
+
+    (running.rootfs / "dev").mkdir(exist_ok=True)
+    assert "terminal" in running.apart(inside) or "socket" in running.apart(inside)
 
 
 def test_it_is_placed_before_it_runs(running: Box) -> None:

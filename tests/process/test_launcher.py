@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,14 @@ def test_from_birth_to_program(box: Box) -> None:
         launcher.serve()
         assert len(descriptors()) == len(before) + 1
         name = Path(f"/proc/{launcher.pid}/cmdline").read_bytes().strip(b"\0").decode()
-        files = [fd for fd in os.listdir(f"/proc/{launcher.pid}/fd") if int(fd) > 2]
-        held = {os.readlink(f"/proc/{launcher.pid}/fd/{fd}") for fd in files}
+        assert launcher.channel.fd == -1
+        held: set[str] = set()
+        for _ in range(500):  # init is ready, and about to let go of its channel
+            files = [fd for fd in os.listdir(f"/proc/{launcher.pid}/fd") if int(fd) > 2]
+            held = {os.readlink(f"/proc/{launcher.pid}/fd/{fd}") for fd in files}
+            if not any(file.startswith("socket:") for file in held):
+                break
+            time.sleep(0.01)
         starter = Starter(fifo, launcher.pidfd)
         starter.release()
         starter.await_program()
