@@ -255,6 +255,11 @@ def is_alive(state: RuntimeState) -> bool:
     return _is_there(state.init_process_pid, state.init_process_start)
 
 
+def had_init(state: RuntimeState) -> bool:
+    """Whether there ever was an init. Of two numbers one may be damaged."""
+    return bool(state.init_process_pid or state.init_process_start)
+
+
 def has_creator(state: RuntimeState) -> bool:
     """Whether whoever makes or has made it is still there, and may be at it."""
     return _is_there(state.creator_pid, state.creator_start)

@@ -116,7 +116,7 @@ def end(state: RuntimeState) -> None:
             if "freezer" in paths and is_frozen(paths):
                 thaw(paths)
             _await_end(pidfd, state)
-        if paths and state.init_process_pid and pids(paths):
+        if paths and states.had_init(state) and pids(paths):
             kill_all(paths, k.SIGKILL)
     except OSError as error:
         raise failed(f"kill the processes of container {state.id}", error) from None
@@ -139,9 +139,9 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
         if state.systemd_unit and state.cgroup_paths:
             _stop_unit(state, log)
         if state.cgroup_paths:
-            remove_cgroups(state.cgroup_paths, REMOVAL if state.init_process_pid else 0)
+            remove_cgroups(state.cgroup_paths, REMOVAL if states.had_init(state) else 0)
     except PyociError as error:
-        if state.init_process_pid:  # else what is in our way there is not ours
+        if states.had_init(state):  # else what is in our way there is not ours
             failure = error
     if failure is None:  # or the record of where the cgroups are would be lost
         directory.remove()

@@ -75,7 +75,7 @@ def _left_by(directory: StateDir) -> str:
         state = directory.load()
         if states.has_creator(state):
             return ""
-        if not state.init_process_pid:
+        if not states.had_init(state):
             return "a create was killed before there was an init"
         if directory.has(UNFINISHED):
             return "a create was killed before it was done"

@@ -78,7 +78,7 @@ class Container:
         """Where it stands now. A record without a live init is stopped, also that of a create which died on its way."""
         try:
             if not states.is_alive(self.state):
-                is_due = not self.state.init_process_pid and states.has_creator(self.state)
+                is_due = not states.had_init(self.state) and states.has_creator(self.state)
                 return CREATING if is_due else STOPPED
             if is_frozen(self.state.cgroup_paths):
                 return PAUSED
