@@ -85,13 +85,13 @@ class Bus:
         """Let the other side see by the socket who we are, rather than tell it."""
         step = "authenticate"
         deadline = monotonic() + _PATIENCE
-        k.write(self._socket, b"\0AUTH EXTERNAL\r\nDATA\r\n")
+        self._write(b"\0AUTH EXTERNAL\r\nDATA\r\n", step)
         answers = b""
         while answers.count(b"\r\n") < 2:
             answers += self._read(deadline, step)
         if not answers.split(b"\r\n")[1].startswith(b"OK"):
             raise CgroupError(f"{step} to {self._path}: {answers.decode('utf-8', 'replace').strip()}")
-        k.write(self._socket, b"BEGIN\r\n")
+        self._write(b"BEGIN\r\n", step)
 
     def _call(
         self, target: tuple[str, str, str], method: str, signature: str = "", *arguments: object
@@ -101,9 +101,7 @@ class Bus:
         address = jeepney.DBusAddress(path, bus_name=name, interface=interface)
         message = jeepney.new_method_call(address, method, signature or None, arguments)
         self._serial += 1
-        content = message.serialise(self._serial)
-        while content:
-            content = content[self._write(content, method) :]
+        self._write(message.serialise(self._serial), method)
         deadline = monotonic() + _PATIENCE
         while True:
             reply = self._receive(deadline, method)
@@ -139,9 +137,10 @@ class Bus:
             raise CgroupError(f"{step}: {self._path} has closed the connection")
         return content
 
-    def _write(self, content: bytes, step: str) -> int:
+    def _write(self, content: bytes, step: str) -> None:
         try:
-            return k.write(self._socket, content)
+            while content:
+                content = content[k.write(self._socket, content) :]
         except OSError as error:
             raise CgroupError(f"{step}: write to {self._path}: {reason(error)}") from None
 

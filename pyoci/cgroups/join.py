@@ -63,7 +63,7 @@ def _join_unit(plan: CgroupPlan, unit: Unit, pid: int) -> dict[str, str]:
         # What systemd has put it into stays out: an ordinary user may not write there, be it to change nothing.
         return join(paths, pid) if plan.mode != "v2" else paths
     except BaseException:
-        systemd.stop_quietly(unit.name, unit.user)
+        systemd.end_quietly(unit.name, unit.user)
         raise
 
 

@@ -121,9 +121,11 @@ def stop(name: str, user: bool) -> None:
         _reset(bus, name)
 
 
-def stop_quietly(name: str, user: bool) -> None:
-    """As `stop`, on the way back from a failure that is the better thing to know."""
+def end_quietly(name: str, user: bool) -> None:
+    """Kill all in the unit, then stop it: on the way back from a failure, which is the better thing to know."""
     try:
+        with Bus(user) as bus:
+            bus.systemd("KillUnit", "ssi", name, "all", k.SIGKILL)  # init would take no notice of the SIGTERM of a stop
         stop(name, user)
     except PyociError:
         pass

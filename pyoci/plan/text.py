@@ -54,7 +54,8 @@ def render(plan: Plan) -> str:
 
 def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
     yield "warnings", plan.warnings
-    yield "cgroup: made before the process is", _cgroup_before(plan.cgroup)
+    made = "cgroup: made by systemd, with the process in it" if plan.cgroup.unit else "cgroup: made before the process is"
+    yield made, _cgroup_before(plan.cgroup)
     yield "namespaces", _namespaces(plan)
     yield "host name", _host_names(plan)
     yield "class of service (Intel RDT)", _intel_rdt(plan.intel_rdt)

@@ -57,6 +57,7 @@ class StandIn:
             "StartTransientUnit": ("o", (JOB,)),
             "StopUnit": ("o", (JOB,)),
             "ResetFailedUnit": None,
+            "KillUnit": None,
             "SetUnitProperties": None,
             "AttachProcessesToUnit": None,
         }
@@ -221,7 +222,13 @@ def test_stopping_what_may_not_be_stopped(stand_in: StandIn) -> None:
     stand_in.answers["StopUnit"] = refuse("AccessDenied")
     with pytest.raises(CgroupError, match=r"stop unit p-n\.scope: StopUnit: as the test wants it"):
         systemd.stop("p-n.scope", user=False)
-    systemd.stop_quietly("p-n.scope", user=False)
+    systemd.end_quietly("p-n.scope", user=False)
+
+
+def test_ending_kills_first(stand_in: StandIn) -> None:
+    systemd.end_quietly("p-n.scope", user=False)
+    assert [call for call in stand_in.methods() if call.endswith("Unit")] == ["KillUnit", "StopUnit", "ResetFailedUnit"]
+    assert ("KillUnit", ("p-n.scope", "all", 9)) in stand_in.calls
 
 
 def test_attaching(stand_in: StandIn) -> None:

@@ -260,3 +260,10 @@ def test_who_may_write_in_his_cgroup_may_divide_it(container: Container) -> None
     ).ok()
     container.delete("--force").ok()
     assert not cgroup.exists()
+
+
+def test_a_limit_that_cannot_be_had_leaves_no_unit(container: Container) -> None:
+    container.resources["cpu"] = {"cpus": "4000"}
+    create(container).refused("cpuset.cpus")
+    container.leaves_nothing()
+    assert show(container, "LoadState") == "not-found"
