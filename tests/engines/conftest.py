@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real engines, each in a world of its own, driving pyoci and, for comparison, runc.
+
+These tests take minutes and need packages that nothing else here needs, so they only run when asked for: with the
+option --engines, which `hack/test` takes too. An engine that is missing then is a failure if PYOCI_CI=1.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ..conftest import skip_or_fail
+from ..lifecycle.conftest import (
+    place,
+    pyoci_program,
+    pytest_generate_tests,
+    runtime,
+    runtimes_asked_for,
+)
+from ..lifecycle.harness import Runtime
+from .engines import Buildah, Containerd, Docker, Podman
+from .images import write_archive
+from .world import World
+
+__all__ = ["place", "pyoci_program", "pytest_generate_tests", "runtime"]
+
+PROGRAMS = {
+    "containerd": ("containerd", "containerd-shim-runc-v2", "ctr"),
+    "docker": ("dockerd", "docker", "iptables"),
+    "podman": ("podman", "conmon"),
+    "buildah": ("buildah", "podman"),
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = os.path.dirname(__file__)
+    for item in items:
+        if not str(item.path).startswith(here):
+            continue
+        if not config.getoption("--engines"):
+            item.add_marker(pytest.mark.skip(reason="drives real engines, which takes --engines"))
+        for name in ("needs_root", "needs_busybox", "needs_cgroups", "needs_unshare", "needs_ip"):
+            item.add_marker(getattr(pytest.mark, name))
+
+
+@pytest.fixture(scope="session")
+def runtimes(request: pytest.FixtureRequest) -> list[Runtime]:
+    """Every runtime of this session, for engines that want to be told of them at their start."""
+    paths = runtimes_asked_for(request.config)
+    return [
+        Runtime(os.path.basename(path), str(request.getfixturevalue("pyoci_program")) if path == "pyoci" else path)
+        for path in paths
+    ]
+
+
+@pytest.fixture(scope="session")
+def archive(place: Path) -> Path:
+    path = place / "image.tar"
+    write_archive(path)
+    return path
+
+
+def world(name: str) -> Iterator[World]:
+    """A world for the engine `name`, if that is installed."""
+    for program in PROGRAMS[name]:
+        if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+            skip_or_fail(f"needs the program {program!r}")
+    made = World(name)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+# One of each for a module: they are stopped before another module, of this directory or not, counts its processes.
+
+
+@pytest.fixture(scope="module")
+def containerd(archive: Path) -> Iterator[Containerd]:
+    for found in world("containerd"):
+        yield Containerd(found, archive)
+
+
+@pytest.fixture(scope="module")
+def docker(archive: Path, runtimes: list[Runtime]) -> Iterator[Docker]:
+    for found in world("docker"):
+        yield Docker(found, archive, runtimes)
+
+
+@pytest.fixture(scope="module")
+def podman(archive: Path) -> Iterator[Podman]:
+    for found in world("podman"):
+        yield Podman(found, archive)
+
+
+@pytest.fixture(scope="module")
+def buildah(archive: Path) -> Iterator[Buildah]:
+    for found in world("buildah"):
+        yield Buildah(found, archive)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def fresh(runtime: Runtime) -> Callable[[], str]:
+    """A function that gives names nobody has yet."""
+    return lambda: f"{runtime.name}-{next(_numbers)}"

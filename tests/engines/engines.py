@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines: how each is configured to run pyoci, and to keep all its files in one directory of a world."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..lifecycle.harness import Result, Runtime, eventually
+from .images import NAME
+from .world import World
+
+
+class Containerd:
+    """containerd and its client ctr.  The runtime is named with each container."""
+
+    address = "/run/containerd/containerd.sock"
+
+    def __init__(self, world: World, archive: Path) -> None:
+        self.world = world
+        config = world.scratch / "containerd.toml"
+        config.write_text(
+            f"""version = 2
+root = "{world.scratch}/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{self.address}"
+"""
+        )
+        world.daemon("containerd", "containerd", "--config", str(config), "--log-level", "debug")
+        eventually("containerd", lambda: self.call("version").status == 0)
+        self.call("images", "import", "--snapshotter", "native", str(archive)).ok()
+
+    def call(self, *arguments: str, **how: object) -> Result:
+        return self.world.call("ctr", "--address", self.address, *arguments, **how)  # type: ignore[arg-type]
+
+    def run(self, runtime: Runtime, id: str, *command: str, options: tuple[str, ...] = ()) -> Result:
+        return self.call(
+            "run", "--snapshotter", "native", "--runc-binary", runtime.path, "--runc-root", f"/run/{runtime.name}",
+            *options, NAME, id, *command,
+        )  # fmt: skip
+
+
+class Engine:
+    """What docker and podman have in common."""
+
+    name: str
+    world: World
+
+    def client(self, *arguments: str) -> tuple[str, ...]:
+        """The command line of the engine's client."""
+        raise NotImplementedError
+
+    def call(self, *arguments: str, **how: object) -> Result:
+        return self.world.call(*self.client(*arguments), **how)  # type: ignore[arg-type]
+
+    def words(self, runtime: Runtime, *arguments: str) -> tuple[str, ...]:
+        """The command line of `run` and `create` with this runtime."""
+        raise NotImplementedError
+
+    def state(self, runtime: Runtime) -> str:
+        """Where the runtime keeps its state."""
+        raise NotImplementedError
+
+    def run(self, runtime: Runtime, *arguments: str, **how: object) -> Result:
+        return self.call(*self.words(runtime, "run", *arguments), **how)
+
+
+class Docker(Engine):
+    """dockerd with a containerd of its own, and its client.  Each runtime has a name in its configuration."""
+
+    name = "docker"
+    socket = "unix:///run/docker.sock"
+
+    def __init__(self, world: World, archive: Path, runtimes: list[Runtime]) -> None:
+        self.world = world
+        config = world.scratch / "docker.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "data-root": str(world.scratch / "docker"),
+                    "exec-root": "/run/docker",
+                    "pidfile": "/run/docker.pid",
+                    "hosts": [self.socket],
+                    "storage-driver": "vfs",
+                    "runtimes": {f"test-{runtime.name}": {"path": runtime.path} for runtime in runtimes},
+                }
+            )
+        )
+        world.daemon("docker", "dockerd", "--config-file", str(config))
+        eventually("dockerd", lambda: self.call("version").status == 0)
+        self.call("load", "--input", str(archive)).ok()
+
+    def client(self, *arguments: str) -> tuple[str, ...]:
+        return ("docker", "--host", self.socket, *arguments)
+
+    def words(self, runtime: Runtime, *arguments: str) -> tuple[str, ...]:
+        return (arguments[0], "--runtime", f"test-{runtime.name}", *arguments[1:])
+
+    def state(self, runtime: Runtime) -> str:
+        return "/run/docker/runtime-runc/moby"
+
+
+class Podman(Engine):
+    """podman, which has no daemon: conmon stays with each container and calls podman again at its end.
+
+    It takes all of its configuration from /etc/containers, as conmon does not pass on where else it may be.
+    """
+
+    name = "podman"
+
+    def __init__(self, world: World, archive: Path) -> None:
+        self.world = world
+        configuration = world.scratch / "etc"
+        configuration.mkdir()
+        # Without CAP_SYS_RESOURCE the default limits, a million of each, cannot be had.
+        (configuration / "containers.conf").write_text(
+            f"""[containers]
+default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
+netns = "none"
+log_driver = "k8s-file"
+init_path = "/usr/bin/tini-static"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+static_dir = "{world.scratch}/storage/libpod"
+volume_path = "{world.scratch}/volumes"
+tmp_dir = "/run/libpod"
+infra_image = "{NAME}"
+"""
+        )
+        (configuration / "storage.conf").write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{world.scratch}/storage"\nrunroot = "/run/storage"\n'
+        )
+        (configuration / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        (configuration / "registries.conf").write_text("unqualified-search-registries = []\n")
+        world.call("mount", "--bind", str(configuration), "/etc/containers").ok()
+        self.load(archive)
+
+    def load(self, archive: Path) -> None:
+        self.call("load", "--input", str(archive)).ok()
+
+    def client(self, *arguments: str) -> tuple[str, ...]:
+        return ("podman", *arguments)
+
+    def words(self, runtime: Runtime, *arguments: str) -> tuple[str, ...]:
+        return ("--runtime", runtime.path, *arguments)
+
+    def state(self, runtime: Runtime) -> str:
+        return f"/run/{runtime.name}"
+
+
+class Buildah(Podman):
+    """buildah, which shares podman's configuration and images."""
+
+    name = "buildah"
+
+    def client(self, *arguments: str) -> tuple[str, ...]:
+        return ("buildah", *arguments)
+
+    def words(self, runtime: Runtime, *arguments: str) -> tuple[str, ...]:
+        return (arguments[0], "--runtime", runtime.path, *arguments[1:])
+
+    def load(self, archive: Path) -> None:
+        self.call("pull", f"docker-archive:{archive}").ok()
