@@ -14,6 +14,7 @@ from tests.cgroups import hosts
 
 V1 = layout.parse(hosts.V1, hosts.V1_SELF)
 HYBRID = layout.parse(hosts.HYBRID, hosts.HYBRID_SELF)
+SESSION = "/user.slice/user-1000.slice/session-1.scope"
 V2 = layout.parse(hosts.V2, hosts.V2_SELF)
 
 
@@ -25,13 +26,15 @@ def cgroup(mode: str, **paths: str) -> CgroupPlan:
 def test_version_2(namespaced: bool, path: str) -> None:
     plan = CgroupPlan(mode="v2", paths={"": "/sys/fs/cgroup/box"}, directories=(), mount_points={})
     assert plan_cgroup_view(plan, V2, namespaced) == CgroupView(
-        unified=True, namespaced=namespaced, hierarchies=(CgroupHierarchy(name="", parameters=(), path=path),)
+        unified=True,
+        namespaced=namespaced,
+        hierarchies=(CgroupHierarchy(name="", parameters=(), path=path, ours=f"/sys/fs/cgroup{SESSION}"),),
     )
 
 
 def test_version_2_without_a_cgroup_of_its_own() -> None:
     view = plan_cgroup_view(cgroup("v2"), V2, True)
-    assert [hierarchy.path for hierarchy in view.hierarchies] == ["/sys/fs/cgroup"]
+    assert [(hierarchy.path, hierarchy.ours) for hierarchy in view.hierarchies] == [("", f"/sys/fs/cgroup{SESSION}")]
 
 
 @pytest.mark.parametrize("found", [V1, HYBRID])
@@ -51,11 +54,13 @@ def test_version_1(found: Layout) -> None:
         "blkio",
         "net_cls,net_prio",
     }
-    assert shown["memory"] == CgroupHierarchy(name="memory", parameters=(("memory", None),), path="/m/box")
+    ours = "/sys/fs/cgroup/memory/user.slice/user-1000.slice"
+    assert shown["memory"] == CgroupHierarchy(name="memory", parameters=(("memory", None),), path="/m/box", ours=ours)
     assert shown["cpu,cpuacct"].parameters == (("cpu", None), ("cpuacct", None))
     assert shown["cpu,cpuacct"].path == "/c/box"
     assert shown["systemd"].parameters == (("none", None), ("name", "systemd"))
-    assert shown["pids"].path == "/sys/fs/cgroup/pids", "where the container has no cgroup of its own"
+    assert shown["pids"].path == "", "where the container has no cgroup of its own"
+    assert shown["pids"].ours == "/sys/fs/cgroup/pids/user.slice/user-1000.slice"
     assert set(view.links) == {
         Link(path="cpu", target="cpu,cpuacct"),
         Link(path="cpuacct", target="cpu,cpuacct"),

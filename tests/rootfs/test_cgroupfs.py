@@ -116,14 +116,33 @@ def test_where_it_may_not_be_mounted_it_is_bound(image: Path, tmp_path: Path, mo
     assert shown(image, view, look) == [["cgroup.procs"], ["ro", "nosuid"]]
 
 
-def test_what_cannot_be_shown_is_named(image: Path) -> None:
-    hierarchy = CgroupHierarchy(name="memory", parameters=(), path="/no/such/cgroup")
+def test_what_cannot_be_shown_is_named(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    hierarchy = CgroupHierarchy(name="memory", parameters=(), path=f"{tmp_path}/file/sub")
     view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
 
     def inside(root: Root) -> str:
         return refusal(mount_cgroups, Mounter(root, 0, ""), mount(), view)
 
-    assert in_root(image, inside) == "mount cgroup to /cg: no such file or directory"
+    assert in_root(image, inside) == "mount cgroup to /cg: not a directory"
+
+
+@pytest.mark.parametrize("path", ["", "/no/such/cgroup"])
+def test_without_a_cgroup_of_its_own_ours_is_shown_but_read_only(image: Path, tmp_path: Path, path: str) -> None:
+    (tmp_path / "ours").mkdir()
+    hierarchy = CgroupHierarchy(name="memory", parameters=(), path=path, ours=f"{tmp_path}/ours")
+    view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
+
+    def look() -> list[Any]:
+        return [os.path.samefile(image / "cg/memory", tmp_path / "ours"), mountinfo(image / "cg/memory")["options"][:2]]
+
+    assert shown(image, view, look, k.MOUNT_ATTR_NOSUID) == [True, "ro"]
+
+
+def test_nothing_to_be_shown(image: Path) -> None:
+    hierarchy = CgroupHierarchy(name="memory", parameters=(), path="")
+    view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
+    assert shown(image, view, lambda: os.listdir(image / "cg")) == []
 
 
 def test_links_beside_a_hierarchy(image: Path, tmp_path: Path) -> None:
