@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ...lifecycle.configs import Config
 from ...lifecycle.harness import Container
 
 
@@ -48,9 +49,54 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def prepare(box: Container, name: str) -> list[str]:
+def _plain_config(config: Config) -> None:
+    pass
+
+
+def _user_namespace(config: Config) -> None:
+    config["linux"]["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind] = [{"containerID": 0, "hostID": 0, "size": 65536}]
+
+
+def _joined_namespaces(config: Config) -> None:
+    """Those of the caller: by way of a stage where there is one."""
+    for entry in config["linux"]["namespaces"]:
+        if entry["type"] in ("network", "ipc"):
+            entry["path"] = f"/proc/self/ns/{ {'network': 'net'}.get(entry['type'], entry['type']) }"
+
+
+def _hooks(config: Config) -> None:
+    config["hooks"] = {
+        kind: [{"path": "/bin/true"}]
+        for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    }
+
+
+def _seccomp(config: Config) -> None:
+    calls = [{"names": ["ptrace", "kexec_load", "swapon"], "action": "SCMP_ACT_ERRNO"}]
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls}
+
+
+def _no_pid_namespace(config: Config) -> None:
+    config["linux"]["namespaces"] = [entry for entry in config["linux"]["namespaces"] if entry["type"] != "pid"]
+
+
+FLAVOURS: tuple[Callable[[Config], None], ...] = (
+    _plain_config,
+    _user_namespace,
+    _joined_namespaces,
+    _hooks,
+    _seccomp,
+    _no_pid_namespace,
+)
+"""Kinds of containers, which take different ways through a runtime."""
+
+
+def prepare(box: Container, name: str, flavour: Callable[[Config], None]) -> list[str]:
     """Bring a container to where the command starts from; the command's arguments."""
     command = COMMANDS[name]
+    flavour(box.config)
     if name == "run":
         box.process["args"] = ["true"]
     box.write_config()

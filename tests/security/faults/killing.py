@@ -8,11 +8,14 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from ...lifecycle.configs import Config
 from ...lifecycle.harness import Container
-from .commands import COMMANDS, prepare
-from .world import Skipped, World, answers, case, collect
+from .commands import COMMANDS, FLAVOURS, prepare
+from .world import PATIENCE, Skipped, World, answers, case, collect
 
 ERRORS = ("EPERM", "ENOMEM", "EIO", "ENOSPC", "EMFILE", "EINTR", "EAGAIN", "EBUSY", "EINVAL", "ENOSYS", "EACCES")
 # These cannot fail.
@@ -23,31 +26,45 @@ CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed)(.*)$", re.MULTILINE)
 HAS_BEGUN = re.compile(r"^(\d+) +prctl\(PR_SET_DUMPABLE, (?:SUID_DUMP_DISABLE|0)", re.MULTILINE)
 
 
+class Round(NamedTuple):
+    """What is tried: a command, and the kind of container it is about."""
+
+    name: str
+    flavour: Callable[[Config], None]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.flavour.__name__.strip('_')})"
+
+
+def _rounds(world: World, count: int) -> Iterator[Round]:
+    for number in range(count):
+        yield Round(list(COMMANDS)[number % len(COMMANDS)], world.chance.choice(FLAVOURS))
+
+
 @case
 def sigkill_at_random_moments(world: World) -> str:
     """Of each command in turn, at any moment from its start to a little after its usual end."""
-    durations: dict[str, float] = {}
+    durations: dict[Round, float] = {}
     complaints = []
-    for number in range(world.kills):
-        name = list(COMMANDS)[number % len(COMMANDS)]
-        if name not in durations:
-            durations[name] = _duration(world, name)
-        delay = world.chance.uniform(0, 1.2 * durations[name])
+    for tried in _rounds(world, world.kills):
+        if tried not in durations:
+            durations[tried] = _duration(world, tried)
+        delay = world.chance.uniform(0, 1.2 * durations[tried])
         try:
             with world.container() as box:
-                process = box.background(*prepare(box, name))
+                process = box.background(*prepare(box, *tried))
                 time.sleep(delay)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 box.live.remove(process)
         except AssertionError as error:
-            complaints.append(f"{name}, killed after {delay * 1000:.1f} ms: {error}")
+            complaints.append(f"{tried}, killed after {delay * 1000:.1f} ms: {error}")
     return collect(complaints, world.kills, "kills recovered from")
 
 
-def _duration(world: World, name: str) -> float:
+def _duration(world: World, tried: Round) -> float:
     with world.container() as box:
-        arguments = prepare(box, name)
+        arguments = prepare(box, *tried)
         begun = time.monotonic()
         box.call(*arguments)
         return time.monotonic() - begun
@@ -58,30 +75,29 @@ def syscall_fault_injection(world: World) -> str:
     """strace(1) makes a system call fail, or kills its caller at it. -D: the tracer outlives the command, as init does."""
     if shutil.which("strace") is None:
         raise Skipped("there is no strace")
-    made = {name: _calls_made(world, name) for name in COMMANDS}
+    made: dict[Round, tuple[Counter[str], Counter[str]]] = {}
     complaints = []
     calls = set()
-    for number in range(world.faults):
-        name = list(COMMANDS)[number % len(COMMANDS)]
-        startup, total = made[name]
+    for tried in _rounds(world, world.faults):
+        if tried not in made:
+            made[tried] = _calls_made(world, tried)
+        startup, total = made[tried]
         call = world.chance.choice(sorted(total))
         calls.add(call)
         when = world.chance.randint(1, total[call])
-        fault = "signal=SIGKILL" if number // len(COMMANDS) % 2 else f"error={world.chance.choice(ERRORS)}"
-        # The loader and the interpreter before our first line have their own way to fail; they leave nothing, too.
-        early = when <= startup[call]
+        fault = world.chance.choice(("signal=SIGKILL", f"error={world.chance.choice(ERRORS)}"))
         try:
-            _inject(world, name, f"{call}:{fault}:when={when}", early)
+            _inject(world, tried, f"{call}:{fault}:when={when}", early=when <= startup[call])
         except AssertionError as error:
-            complaints.append(f"{name}, {call}:{fault}:when={when}{', at startup' * early}: {error}")
+            complaints.append(f"{tried}, {call}:{fault}:when={when}: {error}")
     return collect(complaints, world.faults, f"faults in {len(calls)} system calls recovered from")
 
 
-def _calls_made(world: World, name: str) -> tuple[Counter[str], Counter[str]]:
+def _calls_made(world: World, tried: Round) -> tuple[Counter[str], Counter[str]]:
     """How often a command makes each call: before the runtime's first own line, and at most in one process."""
     with world.container() as box:
         trace = box.bundle / "trace"
-        box.call(*prepare(box, name), wrapper=["strace", "-D", "-f", "-o", str(trace)])
+        box.call(*prepare(box, *tried), wrapper=["strace", "-D", "-f", "-o", str(trace)])
         world.deleted(box)
         text = trace.read_text(errors="replace")
     first = text.split(None, 1)[0]
@@ -100,19 +116,24 @@ def _calls_made(world: World, name: str) -> tuple[Counter[str], Counter[str]]:
     return startup, most
 
 
-def _inject(world: World, name: str, fault: str, early: bool) -> None:
+def _inject(world: World, tried: Round, fault: str, early: bool) -> None:
+    name = tried.name
     with world.container() as box:
-        arguments = prepare(box, name)
+        arguments = prepare(box, *tried)
         call = fault.partition(":")[0]
         log = box.bundle / "injected"
         wrapper = ["strace", "-D", "-f", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={fault}"]
+        if early:
+            # The loader, and the interpreter before its first line, have their own words for it; they leave nothing, too.
+            box.background(*arguments, wrapper=wrapper).wait(PATIENCE)
+            return
         result = box.call(*arguments, wrapper=wrapper)
         killed = "SIGKILL" in fault
-        if not killed and not early:
+        if not killed:
             answers(result, 0, 1, 255)
         if result.status == 0:
             _has_succeeded(box, name)
-        elif not killed and COMMANDS[name].before == "" and _was_injected_once(log):
+        elif not killed and name in ("create", "run --detach") and _was_injected_once(log):
             box.leaves_nothing()
 
 
