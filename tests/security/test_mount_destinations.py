@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links of an image, and races on a volume, that would lead a mount out of the root (CVE-2018-15664 and its many kin)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ..lifecycle.configs import bind, mount
+from ..lifecycle.harness import Container
+from .conftest import Canary
+
+SWAPS = 8.0
+"""Seconds for which a race is run."""
+
+UP = "../" * 40
+
+
+def absolute(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(target)
+    return "/link"
+
+
+def relative(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(UP + str(target)[1:])
+    return "/link"
+
+
+def in_the_middle(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(target)
+    return "/link/below/that"
+
+
+def chain(rootfs: Path, target: Path) -> str:
+    (rootfs / "one").symlink_to("two")
+    (rootfs / "two").symlink_to("/three")
+    (rootfs / "three").symlink_to(target)
+    return "/one"
+
+
+def dangling(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(target / "new")
+    return "/link"
+
+
+def dots_after_a_link(rootfs: Path, target: Path) -> str:
+    (rootfs / "deep").mkdir()
+    (rootfs / "deep" / "link").symlink_to(target)
+    return "/deep/link/../canary"
+
+
+def magic(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(f"/proc/self/root{target}")
+    return "/link"
+
+
+def working_directory(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(f"/proc/self/cwd/{UP}{str(target)[1:]}")
+    return "/link/new"
+
+
+FORMS = [absolute, relative, in_the_middle, chain, dangling, dots_after_a_link, magic, working_directory]
+
+
+@pytest.mark.parametrize("kind", ["directory", "file", "tmpfs"])
+@pytest.mark.parametrize("form", FORMS)
+def test_mount_dest_symlink_escape(
+    container: Container, canary: Canary, volume: Path, form: Callable[[Path, Path], str], kind: str
+) -> None:
+    """CVE-2019-18837: wherever the link leads, it stays in the root or is refused."""
+    destination = form(container.rootfs, canary.path)
+    entry = {
+        "directory": bind(volume, destination, "bind"),
+        "file": bind(volume / "marker", destination, "bind"),
+        "tmpfs": mount(destination, "tmpfs", "tmpfs"),
+    }[kind]
+    container.mounts.append(entry)
+    result = container.run(args=["cat", destination if kind == "file" else f"{destination}/marker"])
+    canary.is_untouched()
+    assert "the host's own" not in result.out + result.err
+    if result.status == 0:
+        assert result.out == "volume\n"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_host_stays_out_of_sight(container: Container, canary: Canary, form: Callable[[Path, Path], str]) -> None:
+    """A container with all rights over its own mounts, that goes where the link would have led."""
+    destination = form(container.rootfs, canary.path)
+    container.mounts.append(mount(destination, "tmpfs", "tmpfs"))
+    result = container.run(args=["sh", "-c", f"cat {canary.secret} {destination}/secret {destination}/../secret"])
+    assert "the host's own" not in result.out
+    canary.is_untouched()
+
+
+# Races. Whoever has the volume too may rename in it at any moment.
+
+SWAP = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+one, other = map(os.fsencode, sys.argv[1:3])
+print("ready", flush=True)
+while os.getppid() == int(sys.argv[3]):
+    for _ in range(1000):
+        libc.renameat2(-100, one, -100, other, 2)
+"""
+
+
+@pytest.fixture
+def swapper() -> Iterator[Callable[[Path, Path], None]]:
+    """A function that has two names exchanged, on and on, until the end of the test."""
+    started = []
+
+    def swap(one: Path, other: Path) -> None:
+        words = [sys.executable, "-c", SWAP, str(one), str(other), str(os.getpid())]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+
+    yield swap
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("target", ["the canary", "the root"])
+def test_mount_dest_race(
+    container: Container, canary: Canary, volume: Path, swapper: Callable[[Path, Path], None], target: str
+) -> None:
+    """CVE-2021-30465, CVE-2024-45310: a directory on the way to mount points is swapped for a link all the time."""
+    (volume / "real").mkdir()
+    (volume / "link").symlink_to(canary.path if target == "the canary" else UP)
+    container.mounts.append(bind(volume, "/volume", "rbind"))
+    names = [f"made-{number}" for number in range(6)]
+    for name in names:
+        container.mounts.append(mount(f"/volume/real/{name}/sub", "tmpfs", "tmpfs"))
+        container.mounts.append(bind(volume / "marker", f"/volume/real/{name}-file", "bind"))
+    swapper(volume / "real", volume / "link")
+    deadline = time.monotonic() + SWAPS
+    results = []
+    while time.monotonic() < deadline:
+        results.append(container.run(args=["sh", "-c", "cat /volume/*/secret /volume/*/*/secret 2>/dev/null; true"]))
+        canary.is_untouched()
+        assert not [name for name in os.listdir("/") if name.startswith("made-")]
+        assert "the host's own" not in results[-1].out
+        for directory in (volume / "real", volume / "link"):
+            if not directory.is_symlink():
+                subprocess.run(["rm", "-rf", *(str(one) for one in directory.glob("made-*"))], check=False)
+    assert len(results) > 5
+    assert any(result.status == 0 for result in results), results[-1]
