@@ -32,14 +32,21 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         eventually("containerd", lambda: self.call("version").status == 0)
         self.call("images", "import", "--snapshotter", "native", str(archive)).ok()
 
-    def call(self, *arguments: str, **how: object) -> Result:
-        return self.world.call("ctr", "--address", self.address, *arguments, **how)  # type: ignore[arg-type]
+    def client(self, *arguments: str) -> tuple[str, ...]:
+        return ("ctr", "--address", self.address, *arguments)
 
-    def run(self, runtime: Runtime, id: str, *command: str, options: tuple[str, ...] = ()) -> Result:
-        return self.call(
+    def call(self, *arguments: str, **how: object) -> Result:
+        return self.world.call(*self.client(*arguments), **how)  # type: ignore[arg-type]
+
+    def words(self, runtime: Runtime, id: str, *command: str, options: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The command line of `run`."""
+        return (
             "run", "--snapshotter", "native", "--runc-binary", runtime.path, "--runc-root", f"/run/{runtime.name}",
             *options, NAME, id, *command,
         )  # fmt: skip
+
+    def run(self, runtime: Runtime, id: str, *command: str, options: tuple[str, ...] = ()) -> Result:
+        return self.call(*self.words(runtime, id, *command, options=options))
 
 
 class Engine:
@@ -62,6 +69,11 @@ class Engine:
     def state(self, runtime: Runtime) -> str:
         """Where the runtime keeps its state."""
         raise NotImplementedError
+
+    def kept(self, runtime: Runtime) -> set[str]:
+        """The containers that the runtime has state of; what is no name of a container is a cache of pyoci's."""
+        state = self.world.path(self.state(runtime))
+        return {path.name for path in state.iterdir() if path.name[0] != "@"} if state.exists() else set()
 
     def run(self, runtime: Runtime, *arguments: str, **how: object) -> Result:
         return self.call(*self.words(runtime, "run", *arguments), **how)

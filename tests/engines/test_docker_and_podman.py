@@ -57,10 +57,9 @@ class Boxes:
     def remove(self) -> None:
         for name in self.names:
             self.call("rm", "--force", name).ok()
-        state = self.engine.world.path(self.engine.state(self.runtime))
         for id in self.ids:
             eventually(f"the end of {id}'s cgroups", lambda id=id: not self.engine.world.cgroups_of(id))  # type: ignore[misc]
-            assert not (state / id).exists()
+        assert not self.engine.kept(self.runtime) & set(self.ids)
 
 
 def with_image(arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -415,8 +414,7 @@ def test_ten_at_once(boxes: Boxes) -> None:
 
 
 def test_nothing_is_left_of_a_create_that_fails(boxes: Boxes) -> None:
-    state = boxes.engine.world.path(boxes.engine.state(boxes.runtime))
-    before = set(state.iterdir()) if state.exists() else set()
+    before = boxes.engine.kept(boxes.runtime)
     assert boxes.run("--workdir", "/etc/passwd", "--", "true").status != 0
     assert boxes.run("nonexistent").status == 127
-    assert (set(state.iterdir()) if state.exists() else set()) == before
+    assert boxes.engine.kept(boxes.runtime) == before

@@ -196,7 +196,7 @@ class World:
         status = process.wait()
         os.close(master)
         assert status == 0, f"{shlex.join(command)}: {status}: {shown.decode()}"
-        return shown.decode().replace("\r\n", "\n")
+        return shown.decode().replace("\r", "")
 
     def path(self, name: str) -> Path:
         """A file of the world as we can open it."""
@@ -226,11 +226,10 @@ class World:
             "cpu": int(quota) * 100 // int(period),
         }
 
-    def cgroups_of(self, id: str) -> list[str]:
-        """Every cgroup whose name has `id` in it."""
-        return [
-            directory for root in self.cgroups for directory, _, _ in os.walk(root) if id in os.path.basename(directory)
-        ]
+    def cgroups_of(self, id: str) -> list[Path]:
+        """Every cgroup below ours whose name has `id` in it."""
+        found = [Path(directory) for root in self.cgroups for directory, _, _ in os.walk(root)]
+        return [path for path in found if id in path.name and path not in self.cgroups]
 
     # The end.
 
