@@ -11,7 +11,7 @@ import pytest
 from .faults.cases import CASES
 
 TORTURE = Path(__file__).resolve().parent.parent.parent / "hack" / "torture"
-SMALL = ("--kills", "19", "--faults", "19", "--rounds", "11", "--many", "16", "--seed", "1")
+SMALL = ("--kills", "19", "--faults", "12", "--rounds", "11", "--many", "8", "--seed", "1")
 
 
 @pytest.mark.needs_strace
