@@ -188,6 +188,19 @@ def test_saving_over_the_remains_of_a_killed_save(directory: StateDir) -> None:
     assert directory.load() == STATE
 
 
+def test_the_old_record_is_there_until_the_new_one_is(directory: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory.save(STATE)
+
+    def refuse(source: str, target: str) -> None:
+        assert json.loads(Path(target).read_text())["created"] == STATE.created
+        raise PermissionError(1, "")
+
+    monkeypatch.setattr(k, "rename", refuse)
+    with pytest.raises(PyociError, match="operation not permitted"):
+        directory.save(STATE.replace(created="later"))
+    assert directory.load() == STATE
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 KiB."""

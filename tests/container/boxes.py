@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyoci import state as states
-from pyoci.cgroups import processes, remove
+from pyoci.cgroups import freezer, processes, remove
 from pyoci.container.create import create
 from pyoci.container.delete import delete
 from pyoci.container.record import Container, CreateOptions, Settings
@@ -136,6 +136,7 @@ class Box:
         except Exception:
             state = None
         if state is not None and states.is_alive(state):
+            freezer.thaw(state.cgroup_paths)
             os.kill(state.init_process_pid, signal.SIGKILL)
             try:
                 os.waitpid(state.init_process_pid, 0)

@@ -33,7 +33,7 @@ def test_nothing_can_be_imported_any_more(tmp_path: Path) -> None:
             sys.modules.pop(name, None)
         confine("pyoci:[test]")
         found = []
-        for name in ("colorsys", "evil", "encodings.cp1252", "_no_such_module"):
+        for name in ("colorsys", "evil", "encodings.cp1252", "_no_such_module", "__hello__"):
             try:
                 __import__(name)
                 found.append(name)
@@ -196,6 +196,13 @@ def test_something_else_at_its_place(image: Path, kind: str) -> None:
 
     def inside() -> str:
         os.dup2(os.open("/dev/null", os.O_RDWR), 0)
+        real = k.openat2
+
+        def openat2(dirfd: int, path: str, flags: int, **more: int) -> int:
+            assert flags & os.O_PATH, "to open what may be a device is to do something to it"
+            return real(dirfd, path, flags, **more)
+
+        k.openat2 = openat2  # type: ignore[assignment]
         return refusal(replace_null_streams, os.open(image, os.O_PATH))
 
     assert in_child(inside) == "/dev/null in the container is not the null device"

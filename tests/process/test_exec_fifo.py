@@ -156,6 +156,16 @@ def test_an_init_that_is_dead(fifo: str, inits: Inits) -> None:
     assert os.path.exists(fifo), "it was not started"
 
 
+def test_a_dead_init_whose_fifo_somebody_holds_open(fifo: str, inits: Inits) -> None:
+    """Then there is no end of the stream, ever."""
+    holder = os.open(fifo, os.O_RDWR)
+    pidfd = inits.fork(lambda: None)
+    starter = Starter(fifo, pidfd)
+    with pytest.raises(PyociError, match="container init is gone"):
+        starter.release()
+    os.close(holder)
+
+
 def test_an_init_that_dies_while_we_wait_for_it(fifo: str, inits: Inits) -> None:
     pidfd = inits.fork(lambda: time.sleep(1000))
     starter = Starter(fifo, pidfd)

@@ -218,6 +218,13 @@ def test_a_directory_outside_of_the_root_is_noticed(image: Path) -> None:
     assert "possible container breakout detected" in in_child(inside)
 
 
+def test_and_that_is_looked_for(image: Path) -> None:
+    def before() -> None:
+        k.getcwd = lambda: "(unreachable)/usr"
+
+    assert "possible container breakout detected" in executed(image, process("pwd"), before)
+
+
 # The program
 
 
