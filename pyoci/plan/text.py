@@ -54,7 +54,9 @@ def render(plan: Plan) -> str:
 
 def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
     yield "warnings", plan.warnings
-    made = "cgroup: made by systemd, with the process in it" if plan.cgroup.unit else "cgroup: made before the process is"
+    made = (
+        "cgroup: made by systemd, with the process in it" if plan.cgroup.unit else "cgroup: made before the process is"
+    )
     yield made, _cgroup_before(plan.cgroup)
     yield "namespaces", _namespaces(plan)
     yield "host name", _host_names(plan)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,12 @@ USER = 65534
 SUBIDS = 300_000
 
 # In a mount namespace of its own, so that the host's files stay as they are.
-BECOME_USER = """
+BECOME_USER = f"""
 mount --bind "$1" /etc/subuid
 mount --bind "$1" /etc/subgid
 shift
-exec setpriv --reuid {0} --regid {0} --clear-groups "$@"
-""".format(USER)
+exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"
+"""
 
 
 class Box:
