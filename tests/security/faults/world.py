@@ -79,7 +79,11 @@ class World:
         shutil.copyfile(busybox, self.busybox)
         self.busybox.chmod(0o755)
         self.witness = self.box()
-        self.witness.launch()
+        try:
+            self.witness.launch()
+        except BaseException:
+            self.__exit__()
+            raise
         self.groups_of_witness = set(cgroups_named(self.witness.id))
         return self
 
