@@ -239,7 +239,6 @@ def test_a_plan_names_the_unit(container: Container) -> None:
     assert json.loads(planned.ok().out)["cgroup"]["unit"]["name"] == unit(container)
 
 
-@differs(runc="1.1.5 gives it only if the mount's source is `cgroup`", always=False)
 def test_who_may_write_in_his_cgroup_may_divide_it(container: Container) -> None:
     if is_v1():
         pytest.skip("cgroups of version 1 are not given away")
