@@ -135,6 +135,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     setuid,
     setxattr,
     stat,
+    stat_result,
     statvfs,
     strerror,
     symlink,

@@ -70,12 +70,13 @@ def _make_node(parent: int, name: str, device: Device) -> bool:
 
 
 def _check_node(parent: int, name: str, device: Device) -> None:
-    status = k.stat(name, dir_fd=parent, follow_symlinks=False)
-    if (status.st_mode & _FORMAT, status.st_rdev if device.type != "p" else 0) != (
-        _TYPES[device.type],
-        _number(device),
-    ):
+    if not _is_planned(k.stat(name, dir_fd=parent, follow_symlinks=False), device):
         raise PyociError(f"device {device.path}: the image has something else there already")
+
+
+def _is_planned(status: k.stat_result, device: Device) -> bool:
+    number = 0 if device.type == "p" else status.st_rdev
+    return (status.st_mode & _FORMAT, number) == (_TYPES[device.type], _number(device))
 
 
 def _number(device: Device) -> int:
@@ -83,13 +84,18 @@ def _number(device: Device) -> int:
 
 
 def _bind_node(root: Root, parent: int, name: str, device: Device) -> None:
+    """The host's node of the same path, if it is the device that the config means."""
     tree = k.open_tree(k.AT_FDCWD, device.path, k.OPEN_TREE_CLONE)
-    target = root.make_file(parent, name)
     try:
-        k.move_mount(tree, target)
+        if not _is_planned(k.fstat(tree), device):
+            raise PyociError(f"device {device.path}: the host's node of that path is another one, and none may be made")
+        target = root.make_file(parent, name)
+        try:
+            k.move_mount(tree, target)
+        finally:
+            k.close(target)
     finally:
         k.close(tree)
-        k.close(target)
 
 
 def _make_link(parent: int, name: str, link: Link) -> None:

@@ -186,6 +186,12 @@ def test_a_device_that_the_host_has_not(image: Path) -> None:
     assert refused(image, device, bind=True) == "make device /dev/no-such-device: no such file or directory"
 
 
+@pytest.mark.needs_root
+def test_a_bound_node_must_be_the_device_that_was_asked_for(image: Path) -> None:
+    device = Device(path="/dev/zero", type="c", major=1, minor=7)
+    assert refused(image, device, bind=True).startswith("device /dev/zero: the host's node of that path is another one")
+
+
 def test_nothing_to_make(image: Path) -> None:
     before = sorted(image.rglob("*"))
     made(image)
