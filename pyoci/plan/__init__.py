@@ -151,6 +151,10 @@ def _plan_rootfs(
     path = clean_path(path)
     if host.real_paths.get(path, path) != path:
         raise SpecError(f"/root/path: {path} is a symlink or lies below one: it leads to {host.real_paths[path]}")
+    if linux.get("mountLabel") and not any(mount.fstype == "selinuxfs" for mount in host.mounts):
+        raise SpecError(
+            f"/linux/mountLabel: cannot label mounts as {linux['mountLabel']!r}: SELinux is not enabled on this host"
+        )
     own_mounts = namespaces.has(k.CLONE_NEWNS)
     readonly = bool(root.get("readonly"))
     if not own_mounts and (config.get("mounts") or readonly):

@@ -8,6 +8,8 @@ set, a short-lived stage joins and clones, and its child becomes ours (CLONE_PAR
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from pyoci import syscalls as k
 from pyoci.errors import StageFailed, failed, reason
 from pyoci.process.channel import FAILED, STAGED, Channel, pair
@@ -43,13 +45,26 @@ def open_joins(namespaces: Namespaces) -> list[tuple[Join, int]]:
 
 
 def join_all(joins: list[tuple[Join, int]]) -> None:
-    """Enter opened namespaces in order. A path that is no namespace, or one of another type, is refused by the kernel."""
-    for join, fd in joins:
-        try:
-            k.setns(fd, join.flag)
-            k.close(fd)
-        except OSError as error:
-            raise failed(f"join the {join.type} namespace {join.path}", error) from None
+    """Enter opened namespaces. A path that is no namespace, or one of another type, is refused by the kernel.
+
+    A user namespace comes after those that we may enter without it, as they may belong to another one, and before the rest,
+    which is for its root to enter (setns(2)).
+    """
+    users = [each for each in joins if each[0].flag == k.CLONE_NEWUSER]
+    refused = [each for each in joins if each not in users and not _join(*each, may_fail=bool(users))]
+    for each in (*users, *refused):
+        _join(*each)
+
+
+def _join(join: Join, fd: int, may_fail: bool = False) -> bool:
+    try:
+        k.setns(fd, join.flag)
+        k.close(fd)
+    except OSError as error:
+        if may_fail and error.errno == EPERM:
+            return False
+        raise failed(f"join the {join.type} namespace {join.path}", error) from None
+    return True
 
 
 def clone_init(namespaces: Namespaces, joins: list[tuple[Join, int]]) -> tuple[int, int]:

@@ -23,7 +23,14 @@ from pyoci.process.waiting import Waiting
 from pyoci.record import Record
 from pyoci.rootfs.cgroupfs import mount_cgroups
 from pyoci.rootfs.devices import make_devices
-from pyoci.rootfs.enter import clone_null, close_paths, enter_root, make_root_readonly, prepare_root
+from pyoci.rootfs.enter import (
+    clone_null,
+    close_paths,
+    enter_root,
+    make_root_readonly,
+    prepare_root,
+    set_propagation,
+)
 from pyoci.rootfs.mounts import Mounter
 from pyoci.terminal import become_controlling, bind_console, open_pty, send_master
 
@@ -212,6 +219,7 @@ class Init:
         if self.plan.rootfs.readonly:
             make_root_readonly(self.root)
         close_paths(self.root, self.plan.rootfs, self.null)
+        set_propagation(self.plan.rootfs)
 
     def set_sysctls(self) -> None:
         """Through the host's procfs: the one in the container may be covered, or be none (CVE-2025-52881)."""

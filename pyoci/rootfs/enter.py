@@ -62,8 +62,6 @@ def enter_root(rootfs: Rootfs, root: Root) -> None:
             k.chroot(".")
         k.chdir("/")
         root.path = ""
-        if rootfs.final_propagation:
-            k.mount(None, "/", None, rootfs.final_propagation)
     except OSError as error:
         raise failed(f"enter the root {rootfs.path} ({rootfs.entered_by})", error) from None
 
@@ -162,6 +160,15 @@ def make_root_readonly(root: Root) -> None:
         k.mount_setattr(root.fd, k.MOUNT_ATTR_RDONLY)
     except OSError as error:
         raise failed("make the root read-only", error) from None
+
+
+def set_propagation(rootfs: Rootfs) -> None:
+    """Give the root the propagation that it could not have until all mounts are made: an unbindable one cannot be copied."""
+    try:
+        if rootfs.final_propagation:
+            k.mount(None, "/", None, rootfs.final_propagation)
+    except OSError as error:
+        raise failed("set the propagation of the root", error) from None
 
 
 def clone_null() -> int:
