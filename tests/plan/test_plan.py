@@ -10,6 +10,7 @@ import pytest
 from pyoci import syscalls as k
 from pyoci.cgroups import layout
 from pyoci.errors import SpecError
+from pyoci.host import HostMount
 from pyoci.jsontext import dumps
 from pyoci.plan.model import Hooks, Mount
 from tests.cgroups import hosts
@@ -152,10 +153,18 @@ def test_views_of_the_host_matter_without_pivot_only() -> None:
 
 
 def test_closed_paths() -> None:
-    linux = {"maskedPaths": ["/b", "/a"], "readonlyPaths": ["/d", "/c"], "mountLabel": "label"}
+    linux = {"maskedPaths": ["/b", "/a"], "readonlyPaths": ["/d", "/c"]}
     rootfs = planned(config(linux=linux, root={"path": "r", "readonly": True})).rootfs
-    assert (rootfs.masked, rootfs.readonly_paths, rootfs.mount_label) == (("/b", "/a"), ("/d", "/c"), "label")
+    assert (rootfs.masked, rootfs.readonly_paths, rootfs.mount_label) == (("/b", "/a"), ("/d", "/c"), "")
     assert rootfs.readonly
+
+
+def test_a_mount_label_needs_selinux() -> None:
+    labelled = config(linux={"mountLabel": "label"})
+    with pytest.raises(SpecError, match="mountLabel.*SELinux is not enabled"):
+        planned(labelled)
+    selinux = HostMount(point="/sys/fs/selinux", root="/", fstype="selinuxfs")
+    assert planned(labelled, host(mounts=(*host().mounts, selinux))).rootfs.mount_label == "label"
 
 
 def test_names_and_annotations() -> None:

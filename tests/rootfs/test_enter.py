@@ -86,7 +86,9 @@ def test_a_shared_root_lies_on_a_private_mount(image: Path) -> None:
         own_mounts()
         k.mount(str(image), str(image), None, k.MS_BIND)
         k.mount(None, str(image), None, k.MS_SHARED)
-        entered(planned(image, propagation=0, parent_mount=str(image), final_propagation=k.MS_SHARED | k.MS_REC))
+        rootfs = planned(image, propagation=0, parent_mount=str(image), final_propagation=k.MS_SHARED | k.MS_REC)
+        entered(rootfs)
+        enter.set_propagation(rootfs)
         k.mount("proc", "/proc", "proc", 0)
         return [mountinfo("/")["propagation"].partition(":")[0], os.listdir("/dir")[0]]
 
@@ -217,7 +219,9 @@ def test_moving_covers_what_cannot_be_taken_away(image: Path) -> None:
 def test_the_roots_propagation_in_the_end(image: Path, flags: int, shown: str) -> None:
     def inside() -> str:
         own_mounts()
-        entered(planned(image, final_propagation=flags))
+        rootfs = planned(image, final_propagation=flags)
+        entered(rootfs)
+        enter.set_propagation(rootfs)
         k.mount("proc", "/proc", "proc", 0)
         return mountinfo("/")["propagation"].partition(":")[0]
 
