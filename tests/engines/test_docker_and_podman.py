@@ -247,7 +247,8 @@ def test_limits_and_update(boxes: Boxes) -> None:
 
 
 def test_the_memory_limit_kills(boxes: Boxes) -> None:
-    name = boxes.start("--memory", "16m", "--memory-swap", "16m", "--", "sh", "-c", "exec tail /dev/zero")
+    """Not at once: containerd's shim looks for such an end only when `start` is done."""
+    name = boxes.start("--memory", "16m", "--memory-swap", "16m", "--", "sh", "-c", "sleep 1; exec tail /dev/zero")
     boxes.becomes(name, "exited")
     assert boxes.ask(name, "{{.State.ExitCode}}") == "137"
     if boxes.engine.name == "docker":  # conmon's word for it comes late, if ever
