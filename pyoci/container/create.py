@@ -186,13 +186,17 @@ class Creation:
             raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
         return connect_console_socket(socket)
 
-    def _undo(self, bundle: Bundle, error: BaseException) -> None:
-        """Leave nothing. What cannot be taken back is said beside what failed first, and stays for `delete`."""
-        log = self.settings.log
+    def give_back(self, error: BaseException) -> None:
+        """Bring back what came from the host's network, as this has come to nothing."""
         try:
             self.launcher.give_back()
         except PyociError as another:
             error.add_note(f"and then, on the way back: {another.message}")
+
+    def _undo(self, bundle: Bundle, error: BaseException) -> None:
+        """Leave nothing. What cannot be taken back is said beside what failed first, and stays for `delete`."""
+        log = self.settings.log
+        self.give_back(error)
         try:
             self.launcher.kill()
             if not self.foreground:

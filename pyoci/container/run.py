@@ -59,7 +59,8 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
             foreground.proxy = proxy
         elif proxy:
             proxy.await_ready(creation.launcher.pid, creation.launcher.pidfd)
-    except BaseException:
+    except BaseException as error:
+        creation.give_back(error)
         creation.launcher.kill()
         if container.directory.exists():
             _remove(container)

@@ -161,7 +161,7 @@ def test_closed_paths() -> None:
 
 def test_a_mount_label_needs_selinux() -> None:
     labelled = config(linux={"mountLabel": "label"})
-    with pytest.raises(SpecError, match="mountLabel.*SELinux is not enabled"):
+    with pytest.raises(SpecError, match=r"mountLabel.*SELinux is not enabled"):
         planned(labelled)
     selinux = HostMount(point="/sys/fs/selinux", root="/", fstype="selinuxfs")
     assert planned(labelled, host(mounts=(*host().mounts, selinux))).rootfs.mount_label == "label"
