@@ -2,14 +2,14 @@
 """What pyoci has to say, to the log file that an engine reads and to the person at stderr.
 
 The contract that engines rely on: containerd takes the last line of level `error` of a JSON log; podman parses the
-whole JSON log as one object, or failing that looks at stderr; conmon passes stderr on. And the stderr of create, run
+whole JSON log as one object, so without --debug nothing but the error goes there; conmon passes stderr on. And the stderr of create, run
 and exec is that of the container: what is written there without need, its user takes for output of the program.
 Without a log file stderr is the log, in the format asked for.
 
-                    file            stderr
-    error           always          always
-    warning         always          when there is no file
-    info, debug     with --debug    with --debug, when there is no file
+                    JSON file       text file       stderr
+    error           always          always          always
+    warning         with --debug    always          when there is no file
+    info, debug     with --debug    with --debug    with --debug, when there is no file
 
 Nothing here raises: a full disk must not hide the failure that is being reported. A process inside a container never
 logs; what it has to report goes through its channel.
@@ -48,7 +48,8 @@ class Log:
 
     def warning(self, message: str) -> None:
         """Something that the caller should know, though the call goes on."""
-        self._write("warning", message)
+        if self.verbose or not self.json or self.fd < 0:
+            self._write("warning", message)
 
     def info(self, message: str) -> None:
         """A step on the way, told with --debug only."""

@@ -27,12 +27,10 @@ def levels(text: str) -> list[str]:
     return [json.loads(line)["level"] for line in text.splitlines()]
 
 
-KEPT = pytest.mark.parametrize(
-    ("debug", "kept"), [(False, ["warning", "error"]), (True, ["debug", "info", "warning", "error"])]
-)
+ALL = ["debug", "info", "warning", "error"]
 
 
-@KEPT
+@pytest.mark.parametrize(("debug", "kept"), [(False, ["error"]), (True, ALL)])
 def test_a_json_file(tmp_path: Path, capfd: pytest.CaptureFixture[str], debug: bool, kept: list[str]) -> None:
     log = Log()
     log.json, log.verbose = True, debug
@@ -43,7 +41,7 @@ def test_a_json_file(tmp_path: Path, capfd: pytest.CaptureFixture[str], debug: b
     assert capfd.readouterr().err == "pyoci: an end\n"
 
 
-@KEPT
+@pytest.mark.parametrize(("debug", "kept"), [(False, ["warning", "error"]), (True, ALL)])
 def test_a_text_file(tmp_path: Path, capfd: pytest.CaptureFixture[str], debug: bool, kept: list[str]) -> None:
     log = Log()
     log.verbose = debug
