@@ -92,7 +92,7 @@ def test_a_real_time_scheduler(container: Container, mapped: bool) -> None:
     if mapped:
         with_user_namespace(container.config)
     if Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists():
-        container.resources["cpu"] = {"realtimeRuntime": 1000, "realtimePeriod": 1_000_000}
+        container.resources["cpu"] = {"realtimeRuntime": 400_000, "realtimePeriod": 1_000_000}
     result = container.create(args=["sleep", "1000"])
     if result.status and "operation not permitted" in result.err:
         assert "SCHED_FIFO" in result.err
