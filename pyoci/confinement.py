@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from pyoci import syscalls as k
 from pyoci.capabilities import grantable_capabilities
+from pyoci.cgroups.files import get
 from pyoci.record import Record
 
 TYPE_CHECKING = False
@@ -25,29 +25,17 @@ class Confinement(Record):
 
 def gather_confinement(process: dict[str, Any]) -> Confinement:
     """Look at this host, for this `process` of a config."""
-    last = int(read_text("/proc/sys/kernel/cap_last_cap"))
+    last = int(get("/proc/sys/kernel/cap_last_cap"))
     return Confinement(
         last_capability=last,
         grantable_capabilities=grantable_capabilities(last),
         apparmor=bool(process.get("apparmorProfile")) and _has_apparmor(),
-        selinux=bool(process.get("selinuxLabel")) and " - selinuxfs " in read_text("/proc/self/mountinfo"),
+        selinux=bool(process.get("selinuxLabel")) and " - selinuxfs " in get("/proc/self/mountinfo"),
     )
-
-
-def read_text(path: str) -> str:
-    """A whole file, of the kind that /proc has: no size, short reads."""
-    fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
-    try:
-        pieces = []
-        while piece := k.read(fd, 1 << 16):
-            pieces.append(piece)
-    finally:
-        k.close(fd)
-    return b"".join(pieces).decode("utf-8", "surrogateescape")
 
 
 def _has_apparmor() -> bool:
     try:
-        return read_text("/sys/module/apparmor/parameters/enabled").startswith("Y")
+        return get("/sys/module/apparmor/parameters/enabled").startswith("Y")
     except OSError:
         return False

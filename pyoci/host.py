@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.cgroups.layout import Layout
+from pyoci.cgroups.files import get
+from pyoci.cgroups.layout import Layout, unescape
 from pyoci.cgroups.layout import parse as parse_layout
-from pyoci.confinement import Confinement, gather_confinement, read_text
+from pyoci.confinement import Confinement, gather_confinement
 from pyoci.record import Record
 from pyoci.seccomp import supported_flags
 
@@ -61,14 +62,14 @@ class Host(Confinement):
 
 def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) -> Host:
     """Look at this host, for this config. `rootless` None: decide by our own ids and user namespace."""
-    mountinfo = read_text("/proc/self/mountinfo")
+    mountinfo = get("/proc/self/mountinfo")
     linux = config.get("linux") or {}
     joined = [item["path"] for item in linux.get("namespaces") or () if item.get("path") and item["type"] == "network"]
     root = (config.get("root") or {}).get("path") or ""
     path = clean_path(root if root.startswith("/") else f"{bundle}/{root}")
     return Host(
         **gather_confinement(config.get("process") or {}).__dict__,
-        cgroups=parse_layout(mountinfo, read_text("/proc/self/cgroup")),
+        cgroups=parse_layout(mountinfo, get("/proc/self/cgroup")),
         rootless=is_rootless() if rootless is None else rootless,
         seccomp_flags=supported_flags() if linux.get("seccomp") else (),
         has_kcore=_exists("/proc/kcore"),
@@ -84,7 +85,7 @@ def is_rootless() -> bool:
     """Whether we lack the host's root: another user, or root of a user namespace only (user_namespaces(7))."""
     if k.geteuid() != 0:
         return True
-    return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+    return get("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
 def clean_path(path: str) -> str:
@@ -113,19 +114,11 @@ def real_path(path: str) -> str:
 def _host_mount(line: str) -> HostMount:
     _, _, _, root, point, rest = line.split(" ", 5)
     fstype = (" " + rest).partition(" - ")[2].partition(" ")[0]
-    return HostMount(point=_unescape(point), root=root, fstype=fstype)
+    return HostMount(point=unescape(point), root=root, fstype=fstype)
 
 
 def _lies_below(path: str, directory: str) -> bool:
     return directory == "/" or path == directory or path.startswith(directory + "/")
-
-
-def _unescape(field: str) -> str:
-    """A path of mountinfo, where blanks and backslashes are written as three octal digits (proc(5))."""
-    if "\\" not in field:
-        return field
-    pieces = field.split("\\")
-    return pieces[0] + "".join(chr(int(piece[:3], 8)) + piece[3:] for piece in pieces[1:])
 
 
 def _exists(path: str) -> bool:

@@ -148,9 +148,9 @@ def _is_ours(fd: int, kind: int) -> bool:
 
 def _loaded_libraries() -> list[str]:
     """The files of libseccomp and its binding, as they are mapped into this process."""
-    from pyoci.confinement import read_text  # the caller has it already
+    from pyoci.cgroups.files import get  # the caller has it already
 
-    paths = {line.split(maxsplit=5)[5] for line in read_text("/proc/self/maps").splitlines() if line.count("/")}
+    paths = {line.split(maxsplit=5)[5] for line in get("/proc/self/maps").splitlines() if line.count("/")}
     return sorted(path for path in paths if any(part in path for part in _LIBRARIES))
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from pyoci import host as hosts
 from pyoci import syscalls as k
+from pyoci.cgroups.files import get
 from pyoci.cgroups.layout import Layout
-from pyoci.confinement import read_text
 from pyoci.host import Host, HostMount, clean_path
 from tests.forked import in_child
 
@@ -115,7 +115,7 @@ def test_real_paths(tmp_path: Path) -> None:
 def test_a_whole_file_is_read() -> None:
     with open("/proc/self/smaps", "rb") as file:
         assert len(file.read(1 << 20)) > 1 << 12
-    text = read_text("/proc/self/mountinfo")
+    text = get("/proc/self/mountinfo")
     assert text == Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     assert text.endswith("\n")
 
@@ -197,6 +197,6 @@ def test_root_and_rootless() -> None:
     assert in_child(ordinary)
     assert in_child(lambda: with_map("0 1000 1\n"))
     assert in_child(lambda: with_map("0 0 1000\n"))
-    if read_text("/proc/self/uid_map").split() == ["0", "0", "4294967295"]:
+    if get("/proc/self/uid_map").split() == ["0", "0", "4294967295"]:
         assert not hosts.is_rootless()
         assert not in_child(lambda: with_map("0 0 4294967295\n"))

@@ -61,7 +61,7 @@ def parse(mountinfo: str, self_cgroup: str) -> Layout:
         children.setdefault(parent, []).append((mount_id, place))
         _, _, source = rest.partition(" - ")
         if source.startswith(("cgroup ", "cgroup2 ")):
-            candidates.append((mount_id, _unescape(root), _unescape(place), source))
+            candidates.append((mount_id, unescape(root), unescape(place), source))
     unified = ""
     found: dict[str, Hierarchy] = {}
     candidates.sort(key=lambda item: not _is_below(item[2], _USUAL_PLACE))
@@ -112,7 +112,7 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory + "/")
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
     """Undo the octal escapes (blank, tab, newline, backslash) that the kernel puts into mountinfo."""
     if "\\" not in text:
         return text
