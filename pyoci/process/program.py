@@ -23,6 +23,7 @@ from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 from pyoci.executable import find_executable
 from pyoci.process import channel as messages
+from pyoci.rootfs.root import Root
 from pyoci.terminal import own_stdio
 from pyoci.users import home_directory
 
@@ -100,7 +101,7 @@ class Program:
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
             env.append(b"HOME=" + home_directory(root_fd, process.uid))
-        self._make_cwd(root_fd)
+        self._make_cwd(root_fd, proc)
         own_stdio(process.uid)
         try:
             k.close_range(_FIRST_FD + preserve_fds, _LAST_FD, k.CLOSE_RANGE_CLOEXEC)
@@ -137,7 +138,7 @@ class Program:
         if listener >= 0:
             self._hand_over(self.channel, listener)
 
-    def _make_cwd(self, root_fd: int) -> None:
+    def _make_cwd(self, root_fd: int, proc: int) -> None:
         """The working directory, made if it is missing; it is entered later, as the user."""
         if self.process.cwd == "/":
             return
@@ -147,7 +148,8 @@ class Program:
             if error.errno != ENOENT:
                 return
             try:
-                _make_directories(root_fd, self.process.cwd)
+                root = Root(root_fd, "", proc)
+                k.close(root.make_directories([part for part in self.process.cwd.split("/") if part]))
             except OSError as error:
                 raise failed(f"make the working directory {self.process.cwd}", error) from None
 
@@ -254,20 +256,3 @@ def _check_cwd() -> None:
         raise PyociError(
             "current working directory is outside of container mount namespace root -- possible container breakout detected"
         )
-
-
-def _make_directories(root_fd: int, path: str) -> None:
-    from_root = k.openat2(root_fd, "/", k.O_PATH | k.O_DIRECTORY)
-    made = ""
-    for part in path.split("/"):
-        if not part:
-            continue
-        try:
-            k.mkdir(part, 0o755, dir_fd=from_root)
-        except FileExistsError:
-            pass
-        made = f"{made}/{part}"
-        below = k.openat2(root_fd, made, k.O_PATH | k.O_DIRECTORY, resolve=_IN_ROOT)
-        k.close(from_root)
-        from_root = below
-    k.close(from_root)
