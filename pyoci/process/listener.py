@@ -43,17 +43,17 @@ class Agent:
     def introduce(self, channel: Channel, number: bytes, pid: int, pidfd: int, init_pid: int) -> None:
         """Take the listener of process `pid` and send it to the agent (config-linux.md, Container Process State).
 
-        The process goes on as soon as we have it: should it be notified before the agent has it, it waits. Raises
-        StageFailed, PyociError.
+        The process goes on once the agent has it: what nobody would answer for does not run. Should the process be notified
+        on its way there, it waits for the agent, and not for us. Raises StageFailed, PyociError.
         """
         listener = self._take(channel, int(number), pidfd)
         try:
-            channel.send(messages.GO)
             described: dict[str, object] = {"ociVersion": SPEC_VERSION, "fds": ["seccompFd"], "pid": pid}
             if self.plan.listener_metadata:
                 described["metadata"] = self.plan.listener_metadata
             described["state"] = {**self.state, "pid": init_pid}
             send_listener(self.plan.listener_path, jsontext.dumps(described).encode(), listener)
+            channel.answer(messages.GO)
         finally:
             k.close(listener)
 

@@ -32,11 +32,12 @@ def plan(path: Path, *names: str) -> SeccompPlan:
     )
 
 
-def process(channel: Channel) -> int:
+def process(channel: Channel, launcher: Channel) -> int:
     """A child that hands a pipe with CONTENT in it over, and ends with 0 if it was let go on."""
     pid = os.fork()
     if pid == 0:
         try:
+            launcher.close()
             reading, writing = os.pipe()
             os.write(writing, CONTENT)
             hand_over(channel, reading)
@@ -53,7 +54,7 @@ def hand(agent: Agent, path: Path) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
-        pid = process(theirs)
+        pid = process(theirs, ours)
         theirs.close()
         pidfd = os.pidfd_open(pid)
         try:
@@ -104,7 +105,7 @@ def test_a_profile_can_close_both_ways(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
     ours, theirs = pair()
-    pid = process(theirs)
+    pid = process(theirs, ours)
     theirs.close()
     pidfd = os.pidfd_open(pid)
     _, number = ours.receive()
@@ -112,4 +113,4 @@ def test_an_agent_that_is_not_there(tmp_path: Path) -> None:
         Agent(plan(tmp_path / "nobody"), {}).introduce(ours, number, pid, pidfd, 1)
     ours.close()
     os.close(pidfd)
-    os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1, "what nobody answers for does not go on"
