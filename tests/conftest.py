@@ -116,6 +116,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the lifecycle tests against this runtime (may be repeated; the word pyoci means this checkout). "
         "Default: pyoci, and runc where it is installed; or the PATHs of PYOCI_TEST_RUNTIMES, separated by ':'.",
     )
+    parser.addoption(
+        "--race-seconds", type=float, default=6, metavar="N", help="how long each race is run (default: %(default)s)"
+    )
     parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
 
 

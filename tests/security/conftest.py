@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -109,3 +111,40 @@ def volume(container: Container) -> Path:  # noqa: F811
     path.mkdir()
     (path / "marker").write_text("volume\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def race_seconds(request: pytest.FixtureRequest) -> float:
+    """For how long a race is run."""
+    return float(request.config.getoption("--race-seconds"))
+
+
+@pytest.fixture(scope="session")
+def compiled(place: Path) -> Callable[[str], Path]:  # noqa: F811
+    """A function that compiles a C program of this directory, by its name, so that it runs in any container, too."""
+
+    def make(name: str) -> Path:
+        program = place / name
+        if not program.exists():
+            source = Path(__file__).with_name(f"{name}.c")
+            subprocess.run(["cc", "-O1", "-static", "-o", str(program), str(source)], check=True)
+        return program
+
+    return make
+
+
+@pytest.fixture
+def swap(compiled: Callable[[str], Path]) -> Iterator[Callable[[Path, Path], None]]:
+    """A function that has two names exchanged, on and on, until the end of the test."""
+    started = []
+
+    def begin(one: Path, other: Path) -> None:
+        process = subprocess.Popen([str(compiled("swap")), str(one), str(other)], stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()

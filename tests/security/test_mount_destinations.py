@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +15,6 @@ import pytest
 from ..lifecycle.configs import bind, mount
 from ..lifecycle.harness import Container
 from .conftest import Canary
-
-SWAPS = 8.0
-"""Seconds for which a race is run."""
 
 UP = "../" * 40
 
@@ -100,57 +97,47 @@ def test_the_host_stays_out_of_sight(container: Container, canary: Canary, form:
 
 # Races. Whoever has the volume too may rename in it at any moment.
 
-SWAP = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None)
-one, other = map(os.fsencode, sys.argv[1:3])
-print("ready", flush=True)
-while os.getppid() == int(sys.argv[3]):
-    for _ in range(1000):
-        libc.renameat2(-100, one, -100, other, 2)
-"""
-
 
 @pytest.fixture
-def swapper() -> Iterator[Callable[[Path, Path], None]]:
-    """A function that has two names exchanged, on and on, until the end of the test."""
-    started = []
-
-    def swap(one: Path, other: Path) -> None:
-        words = [sys.executable, "-c", SWAP, str(one), str(other), str(os.getpid())]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE)
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-
-    yield swap
-    for process in started:
-        process.kill()
-        process.communicate()
+def mountpoints(container: Container) -> Iterator[list[str]]:
+    """Names for what is to be made in the volume; should a runtime make them on the host's root, they are removed there."""
+    names = [f"{container.id}-{number}" for number in range(6)]
+    yield names
+    for name in names:
+        Path(f"/{name}-file").unlink(missing_ok=True)
+        for directory in (Path(f"/{name}/sub"), Path(f"/{name}")):
+            with contextlib.suppress(FileNotFoundError):
+                directory.rmdir()
 
 
+@pytest.mark.needs_compiler
 @pytest.mark.parametrize("target", ["the canary", "the root"])
 def test_mount_dest_race(
-    container: Container, canary: Canary, volume: Path, swapper: Callable[[Path, Path], None], target: str
+    container: Container,
+    canary: Canary,
+    volume: Path,
+    swap: Callable[[Path, Path], None],
+    mountpoints: list[str],
+    race_seconds: float,
+    target: str,
 ) -> None:
     """CVE-2021-30465, CVE-2024-45310: a directory on the way to mount points is swapped for a link all the time."""
     (volume / "real").mkdir()
     (volume / "link").symlink_to(canary.path if target == "the canary" else UP)
     container.mounts.append(bind(volume, "/volume", "rbind"))
-    names = [f"made-{number}" for number in range(6)]
-    for name in names:
+    for name in mountpoints:
         container.mounts.append(mount(f"/volume/real/{name}/sub", "tmpfs", "tmpfs"))
         container.mounts.append(bind(volume / "marker", f"/volume/real/{name}-file", "bind"))
-    swapper(volume / "real", volume / "link")
-    deadline = time.monotonic() + SWAPS
+    swap(volume / "real", volume / "link")
+    deadline = time.monotonic() + race_seconds
     results = []
     while time.monotonic() < deadline:
         results.append(container.run(args=["sh", "-c", "cat /volume/*/secret /volume/*/*/secret 2>/dev/null; true"]))
         canary.is_untouched()
-        assert not [name for name in os.listdir("/") if name.startswith("made-")]
+        assert not [name for name in os.listdir("/") if name.startswith(container.id)]
         assert "the host's own" not in results[-1].out
         for directory in (volume / "real", volume / "link"):
             if not directory.is_symlink():
-                subprocess.run(["rm", "-rf", *(str(one) for one in directory.glob("made-*"))], check=False)
+                subprocess.run(["rm", "-rf", *(str(one) for one in directory.glob(f"{container.id}-*"))], check=False)
     assert len(results) > 5
     assert any(result.status == 0 for result in results), results[-1]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ def test_a_directory_on_the_way_to_proc_is_a_link(container: Container) -> None:
 
 # The kernel's parameters
 
+PARAMETERS = ("kernel/core_pattern", "kernel/panic", "vm/overcommit_memory")
 TRICKS = [
     "kernel.core_pattern",
     "kernel/core_pattern",
@@ -111,19 +113,24 @@ TRICKS = [
 ]
 
 
+@pytest.fixture
+def watched() -> Iterator[dict[Path, str]]:
+    """Parameters of the host with their values, which they have again afterwards, whatever a runtime has done."""
+    before = {path: path.read_text() for path in (Path("/proc/sys") / name for name in PARAMETERS)}
+    yield before
+    for path, value in before.items():
+        if path.read_text() != value:
+            path.write_text(value)
+
+
 @pytest.mark.parametrize("name", TRICKS)
-def test_host_sysctl_refused(container: Container, name: str) -> None:
+def test_host_sysctl_refused(container: Container, watched: dict[Path, str], name: str) -> None:
     """CVE-2025-52881: a parameter of the whole host, by whatever spelling."""
-    watched = [
-        Path("/proc/sys/kernel/core_pattern"),
-        Path("/proc/sys/vm/overcommit_memory"),
-        Path("/proc/sys/kernel/panic"),
-    ]
-    before = [path.read_text() for path in watched]
-    container.linux["sysctl"] = {name: before[0].strip() if "core_pattern" in name else "1"}
+    pattern = watched[Path("/proc/sys/kernel/core_pattern")].strip()
+    container.linux["sysctl"] = {name: pattern if "core_pattern" in name else "1"}
     result = container.create()
+    assert {path: path.read_text() for path in watched} == watched
     assert result.status == 1, f"{result}"
-    assert [path.read_text() for path in watched] == before
     container.leaves_nothing()
 
 
@@ -153,7 +160,8 @@ def test_cgroup_mount_readonly(container: Container, namespaced: bool) -> None:
     script = (
         "cd /sys/fs/cgroup; find . -follow -maxdepth 2 -name cgroup.procs > /tmp/all; wc -l < /tmp/all;"
         " for file in $(cat /tmp/all); do (echo 0 > $file) 2>/dev/null && echo wrote $file; done;"
-        " for dir in . *; do mkdir $dir/made 2>/dev/null && echo made $dir; done; true"
+        # With the container's name in it, whoever it is made for is removed with the container.
+        f" for dir in . *; do mkdir $dir/{container.id}-made 2>/dev/null && echo made $dir; done; true"
     )
     count, *others = container.sh(script).splitlines()
     assert int(count) > 0
