@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAX_CONFIG = 64 << 20
-_REGULAR, _FORMAT = 0o100000, 0o170000
 
 
 class Bundle(Record):
@@ -44,7 +43,7 @@ def read_config(path: str, shown: str) -> str:
         fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC | k.O_NONBLOCK)
         try:
             status = k.fstat(fd)
-            if status.st_mode & _FORMAT != _REGULAR:
+            if not k.S_ISREG(status.st_mode):
                 raise PyociError(f"{shown} is not a regular file")
             if status.st_size > _MAX_CONFIG:
                 raise PyociError(f"{shown} is larger than {_MAX_CONFIG >> 20} MiB")

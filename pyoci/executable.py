@@ -12,11 +12,10 @@ from __future__ import annotations
 from errno import ENOSYS, EPERM
 
 from pyoci.errors import PyociError, reason
-from pyoci.syscalls import AT_EACCESS, AT_FDCWD, faccessat2, stat
+from pyoci.syscalls import AT_EACCESS, AT_FDCWD, S_ISDIR, faccessat2, stat
 
 X_OK = 1
 
-_S_IFMT, _S_IFDIR = 0o170000, 0o040000
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -54,7 +53,7 @@ def _obstacle(path: str) -> str | None:
         mode = stat(path).st_mode
     except OSError as error:
         return f"stat {path}: {reason(error)}"
-    if mode & _S_IFMT == _S_IFDIR:
+    if S_ISDIR(mode):
         return "is a directory: permission denied"
     try:
         faccessat2(AT_FDCWD, path, X_OK, AT_EACCESS)

@@ -21,6 +21,9 @@ from pyoci.syscalls import (
     O_WRONLY,
     POLLIN,
     POLLOUT,
+    S_IFCHR,
+    S_IFIFO,
+    S_IFMT,
     close,
     dup,
     fstat,
@@ -41,7 +44,6 @@ _CHUNK = 16 * 1024
 _HELD_LIMIT = 64 * 1024
 _DRAIN_PATIENCE = 100  # milliseconds without output after the end of the container: then there is no more
 _REOPEN_PATIENCE = 100  # milliseconds until the next look at a terminal that nobody has open
-_S_IFMT, _S_IFCHR, _S_IFIFO = 0o170000, 0o020000, 0o010000
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
 
 
@@ -145,7 +147,7 @@ def _own_output() -> int:
     descriptor as well, so a terminal or a pipe is opened anew. A file is not, as it would be written from its
     start.
     """
-    if fstat(1).st_mode & _S_IFMT in (_S_IFCHR, _S_IFIFO):
+    if S_IFMT(fstat(1).st_mode) in (S_IFCHR, S_IFIFO):
         try:
             return open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         except OSError:

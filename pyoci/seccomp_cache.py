@@ -32,7 +32,6 @@ DIRECTORY = "@seccomp"
 _ENTRIES = 64
 _MAX_ENTRY = 64 << 10
 _FORMAT = 1
-_KIND, _REGULAR, _FOLDER = 0o170000, 0o100000, 0o040000
 _LIBRARIES = ("libseccomp", "/seccomp.", "/pyseccomp")
 _IN_DIRECTORY = k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS
 
@@ -72,7 +71,7 @@ def _open(path: str) -> int:
         directory = k.open(path, k.O_RDONLY | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC)
     except OSError:
         return -1
-    if _is_ours(directory, _FOLDER):
+    if _is_ours(directory, k.S_IFDIR):
         return directory
     k.close(directory)
     return -1
@@ -85,7 +84,7 @@ def _load(directory: int, name: str) -> bytes:
     except OSError:
         return b""
     try:
-        content = k.read(fd, _MAX_ENTRY) if _is_ours(fd, _REGULAR) else b""
+        content = k.read(fd, _MAX_ENTRY) if _is_ours(fd, k.S_IFREG) else b""
     except OSError:
         return b""
     finally:
@@ -143,7 +142,7 @@ def _make_room(directory: int) -> None:
 def _is_ours(fd: int, kind: int) -> bool:
     """Whether a file is of this kind, and nobody but us can have written to it."""
     status = k.fstat(fd)
-    return status.st_mode & _KIND == kind and status.st_uid == k.geteuid() and not status.st_mode & 0o077
+    return k.S_IFMT(status.st_mode) == kind and status.st_uid == k.geteuid() and not status.st_mode & 0o077
 
 
 def _loaded_libraries() -> list[str]:

@@ -51,6 +51,20 @@ from _socket import (  # noqa: F401
     socket,
     socketpair,
 )
+from _stat import (  # noqa: F401
+    S_IFBLK,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFIFO,
+    S_IFLNK,
+    S_IFMT,
+    S_IFREG,
+    S_IFSOCK,
+    S_IMODE,
+    S_ISCHR,
+    S_ISDIR,
+    S_ISREG,
+)
 from _struct import Struct, pack_into, unpack_from
 from fcntl import fcntl, ioctl  # noqa: F401
 from posix import (  # noqa: F401  re-exported: everyone else takes them from here

@@ -36,6 +36,11 @@ from pyoci.syscalls import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
+    S_IFCHR,
+    S_IFIFO,
+    S_IFMT,
+    S_IFREG,
+    S_IFSOCK,
     close,
     connect_unix,
     dup2,
@@ -59,7 +64,6 @@ TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER = 0x80045430, 0x40045431, 0x5441
 
 _DEVPTS_ROOT_INODE, _PTMX_INODE, _PTMX_DEVICE = 1, 2, 5 << 8 | 2
 _PTY_MAJORS = range(136, 144)
-_S_IFMT, _S_IFCHR, _S_IFREG, _S_IFIFO, _S_IFSOCK = 0o170000, 0o020000, 0o100000, 0o010000, 0o140000
 _NAME_LIMIT = 4096
 _INT = Struct("=i")
 _WINSIZE = Struct("=HHHH")
@@ -142,7 +146,7 @@ def _console_target(directory: int) -> int:
         if error.errno != EEXIST:
             raise
     target = openat2(directory, "console", O_PATH | O_NOFOLLOW, resolve=RESOLVE_BENEATH)
-    if fstat(target).st_mode & _S_IFMT not in (_S_IFREG, _S_IFCHR):
+    if S_IFMT(fstat(target).st_mode) not in (S_IFREG, S_IFCHR):
         close(target)
         raise PyociError("/dev/console in the container is neither a file nor a device: refusing to mount on it")
     return target
@@ -186,7 +190,7 @@ def own_stdio(uid: int) -> None:
     for stream in (0, 1, 2):
         try:
             status = fstat(stream)
-            if status.st_uid != uid and _can_be_owned(status.st_mode & _S_IFMT, status.st_rdev):
+            if status.st_uid != uid and _can_be_owned(S_IFMT(status.st_mode), status.st_rdev):
                 fchown(stream, uid, -1)
         except OSError as error:
             if error.errno not in (EPERM, EROFS):
@@ -194,9 +198,9 @@ def own_stdio(uid: int) -> None:
 
 
 def _can_be_owned(kind: int, device: int) -> bool:
-    if kind == _S_IFCHR:
+    if kind == S_IFCHR:
         return device >> 8 & 0xFFF in _PTY_MAJORS
-    return kind in (_S_IFREG, _S_IFIFO, _S_IFSOCK)
+    return kind in (S_IFREG, S_IFIFO, S_IFSOCK)
 
 
 def connect_console_socket(path: str) -> int:

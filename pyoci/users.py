@@ -14,6 +14,7 @@ from pyoci.syscalls import (
     O_RDONLY,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
+    S_ISREG,
     close,
     fstat,
     openat2,
@@ -24,7 +25,6 @@ PASSWD = "etc/passwd"
 PASSWD_LIMIT = 1 << 20
 DEFAULT_HOME = b"/"
 
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
 _CHUNK = 1 << 16
 
 
@@ -38,7 +38,7 @@ def home_directory(root_fd: int, uid: int) -> bytes:
     except OSError:
         return DEFAULT_HOME
     try:
-        if fstat(fd).st_mode & _S_IFMT != _S_IFREG:
+        if not S_ISREG(fstat(fd).st_mode):
             return DEFAULT_HOME
         return find_home(_read_up_to(fd, PASSWD_LIMIT), uid)
     except OSError:

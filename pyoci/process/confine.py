@@ -9,8 +9,6 @@ import sys
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, describe, failed
 
-_FORMAT, _CHARACTER = 0o170000, 0o020000
-
 
 def confine(name: str) -> None:
     """Shut the interpreter off from files, forget the command line and the environment, and take a name.
@@ -61,7 +59,7 @@ def replace_null_streams(root_fd: int) -> None:
     theirs = -1
     for stream in (0, 1, 2):
         status = k.fstat(stream)
-        if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != null:
+        if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
             continue
         if theirs < 0:
             try:
@@ -69,12 +67,12 @@ def replace_null_streams(root_fd: int) -> None:
             except FileNotFoundError:
                 return
             status = k.fstat(theirs)
-            if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != null:
+            if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
                 raise PyociError("/dev/null in the container is not the null device")
             k.close(theirs)
             theirs = k.openat2(root_fd, "dev/null", k.O_RDWR, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
             status = k.fstat(theirs)
-            if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != null:
+            if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
                 raise PyociError("/dev/null in the container is not the null device")
         k.dup2(theirs, stream)
     if theirs >= 0:

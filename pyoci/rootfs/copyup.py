@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from pyoci import syscalls as k
 
-_FORMAT, _DIRECTORY, _REGULAR, _LINK, _FIFO = 0o170000, 0o040000, 0o100000, 0o120000, 0o010000
-_PERMISSIONS = 0o7777
 _CHUNK = 1 << 20
 _OPEN = k.O_NOFOLLOW | k.O_CLOEXEC
 
@@ -27,8 +25,8 @@ def copy_tree(source: int, target: int) -> None:
 def _copy_entries(source: int, target: int) -> None:
     for name in k.listdir(source):
         status = k.stat(name, dir_fd=source, follow_symlinks=False)
-        kind, mode = status.st_mode & _FORMAT, status.st_mode & _PERMISSIONS
-        if kind == _DIRECTORY:
+        kind, mode = k.S_IFMT(status.st_mode), k.S_IMODE(status.st_mode)
+        if kind == k.S_IFDIR:
             k.mkdir(name, 0o700, dir_fd=target)
             below_source = k.open(name, k.O_RDONLY | k.O_DIRECTORY | _OPEN, dir_fd=source)
             below_target = k.open(name, k.O_RDONLY | k.O_DIRECTORY | _OPEN, dir_fd=target)
@@ -37,12 +35,12 @@ def _copy_entries(source: int, target: int) -> None:
             k.fchmod(below_target, mode)
             k.close(below_source)
             k.close(below_target)
-        elif kind == _REGULAR:
+        elif kind == k.S_IFREG:
             _copy_file(name, source, target, status.st_uid, status.st_gid, mode)
-        elif kind == _LINK:
+        elif kind == k.S_IFLNK:
             k.symlink(k.readlink(name, dir_fd=source), name, dir_fd=target)
             k.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-        elif kind == _FIFO:
+        elif kind == k.S_IFIFO:
             k.mkfifo(name, mode, dir_fd=target)
             k.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
 

@@ -17,8 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.plan.model import Device, Link
 
-_TYPES = {"c": 0o020000, "b": 0o060000, "p": 0o010000}
-_FORMAT = 0o170000
+_TYPES = {"c": k.S_IFCHR, "b": k.S_IFBLK, "p": k.S_IFIFO}
 
 
 def make_devices(root: Root, devices: tuple[Device, ...], links: tuple[Link, ...], *, bind: bool) -> None:
@@ -76,7 +75,7 @@ def _check_node(parent: int, name: str, device: Device) -> None:
 
 def _is_planned(status: k.stat_result, device: Device) -> bool:
     number = 0 if device.type == "p" else status.st_rdev
-    return (status.st_mode & _FORMAT, number) == (_TYPES[device.type], _number(device))
+    return (k.S_IFMT(status.st_mode), number) == (_TYPES[device.type], _number(device))
 
 
 def _number(device: Device) -> int:

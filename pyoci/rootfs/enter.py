@@ -178,7 +178,7 @@ def clone_null() -> int:
     except OSError as error:
         raise failed("open the host's /dev/null", error) from None
     status = k.fstat(tree)
-    if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != k.makedev(1, 3):
+    if not k.S_ISCHR(status.st_mode) or status.st_rdev != k.makedev(1, 3):
         raise PyociError("the host's /dev/null is not the null device")
     return tree
 

@@ -39,7 +39,6 @@ _OVER_PROC = frozenset(
 _UNLABELLED = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
 _OWNED_BY = {"proc": "pid", "mqueue": "ipc", "sysfs": "network"}
 _DIRECTORY_ONLY = frozenset(("proc", "sysfs"))
-_PERMISSIONS = 0o7777
 
 
 class FilesystemRefused(PyociError):
@@ -166,7 +165,7 @@ class Mounter:
         fd = self._try_open(destination, k.O_PATH | k.O_CLOEXEC)
         if fd < 0:
             return []
-        mode = k.fstat(fd).st_mode & _PERMISSIONS
+        mode = k.S_IMODE(k.fstat(fd).st_mode)
         k.close(fd)
         return [("mode", f"{mode:o}")]
 

@@ -8,7 +8,6 @@ from errno import EEXIST, ELOOP, ENOENT, ENOTDIR
 from pyoci import syscalls as k
 from pyoci.errors import PyociError
 
-_DIRECTORY, _FORMAT = 0o040000, 0o170000
 _PATH = k.O_PATH | k.O_CLOEXEC
 
 
@@ -99,4 +98,4 @@ class Root:
 
 def is_directory(fd: int) -> bool:
     """Whether a descriptor stands for a directory."""
-    return k.fstat(fd).st_mode & _FORMAT == _DIRECTORY
+    return k.S_ISDIR(k.fstat(fd).st_mode)
