@@ -194,6 +194,14 @@ def test_access_as_the_effective_ids() -> None:
 # Processes
 
 
+@pytest.fixture(params=[False, True], ids=["clone3", "clone"])
+def with_or_without_clone3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, and as if the kernel or a filter knew no clone3."""
+    if request.param:
+        monkeypatch.setattr(k, "_NR_CLONE3", 100_000)
+
+
+@pytest.mark.usefixtures("with_or_without_clone3")
 def test_clone3_is_a_fork() -> None:
     def inside() -> list[Any]:
         reading, writing = os.pipe()
@@ -211,6 +219,7 @@ def test_clone3_is_a_fork() -> None:
 
 
 @pytest.mark.needs_root
+@pytest.mark.usefixtures("with_or_without_clone3")
 def test_clone3_makes_namespaces() -> None:
     def inside() -> list[Any]:
         reading, writing = os.pipe()
@@ -226,6 +235,13 @@ def test_clone3_makes_namespaces() -> None:
     said, name = in_child(inside)
     assert said == "1 box"
     assert name != "box"
+
+
+@pytest.mark.parametrize("flag", [k.CLONE_NEWTIME, k.CLONE_INTO_CGROUP])
+def test_what_clone_cannot_do_is_not_done_by_it(monkeypatch: pytest.MonkeyPatch, flag: int) -> None:
+    monkeypatch.setattr(k, "_NR_CLONE3", 100_000)
+    with pytest.raises(OSError, match="not implemented"):
+        k.clone3(flag)
 
 
 def test_signals_by_pidfd() -> None:
