@@ -453,6 +453,12 @@ def clone3(flags: int, cgroup_fd: int = 0, exit_signal: int = SIGCHLD) -> tuple[
     return pid, int(unpack_from("i", pidfd)[0]) if pid else -1
 
 
+def probe(number: int) -> int:
+    """The errno with which a newer system call answers arguments that mean nothing: ENOSYS or EPERM where it is not to be had."""
+    _syscall_lllll(number, -1, -1, -1, -1, -1)
+    return get_errno()
+
+
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """prctl(2) with plain integers."""
     return _check(_prctl(option, arg2, arg3, arg4, arg5))
