@@ -29,7 +29,7 @@ LAYERS = (
     {"spec"},
     {"thirdparty"},
     {"log"},
-    {"jsontext", "record"},
+    {"jsontext", "kernel_calls", "record"},
     {"syscalls"},
     {"errors"},
     {"__init__"},

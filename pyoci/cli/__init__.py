@@ -130,7 +130,7 @@ class _Invocation:
         """Tell why the call fails, once, and give the exit code."""
         if self.log.verbose and self.log.fd >= 0:
             self.log.debug(_trace(error))
-        self.log.error(_message(error), **_details(error))
+        self.log.error(_explained(_message(error)), **_details(error))
         return self.failure
 
 
@@ -181,6 +181,15 @@ def _message(error: BaseException) -> str:
         kind = type(error).__name__
         text = f"internal error: {kind}: {error} ({_place(error.__traceback__)}; --debug with --log tells more)"
     return "; ".join((text, *getattr(error, "__notes__", ())))
+
+
+def _explained(text: str) -> str:
+    """A message that may be about a system call which is not to be had here, with a word about that."""
+    if "not implemented" not in text and "not permitted" not in text:
+        return text
+    from pyoci import kernel_calls  # to tell why something has failed
+
+    return text + kernel_calls.hint()
 
 
 def _details(error: BaseException) -> dict[str, object]:
