@@ -29,6 +29,7 @@ LAYERS = (
     {"spec"},
     {"thirdparty"},
     {"log"},
+    {"system_log"},
     {"jsontext", "kernel_calls", "record"},
     {"syscalls"},
     {"errors"},

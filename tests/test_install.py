@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,14 @@ def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_it_runs(prefix: Path) -> None:
     assert says_its_version(prefix / "bin" / "pyoci")
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists() or not shutil.which("git"), reason="needs a checkout, and git")
+def test_it_knows_its_commit(prefix: Path) -> None:
+    if run("git", "-C", REPOSITORY, "describe", "--always").returncode != 0:
+        pytest.skip("git does not look into a repository of another user")
+    line = run(prefix / "bin" / "pyoci", "--version").stdout.splitlines()[1]
+    assert re.fullmatch(r"commit: \S+", line)
 
 
 def test_it_runs_without_any_environment_from_anywhere(prefix: Path, tmp_path: Path) -> None:

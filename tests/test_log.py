@@ -61,7 +61,9 @@ def test_stderr_alone(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "pyoci: warning: a doubt\npyoci: an end\n"
     log.verbose = True
     say_all(log)
-    assert capfd.readouterr().err.splitlines()[:2] == ["pyoci: debug: a detail", "pyoci: info: a step"]
+    details, steps = capfd.readouterr().err.splitlines()[:2]
+    assert re.fullmatch(r'time="[^"]+" level=debug msg="a detail"', details)
+    assert re.fullmatch(r'time="[^"]+" level=info msg="a step"', steps)
 
 
 def test_stderr_alone_as_json(capfd: pytest.CaptureFixture[str]) -> None:

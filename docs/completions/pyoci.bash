@@ -24,8 +24,8 @@ _pyoci_options() {
         "create") _pyoci_words "--bundle --config --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds --help" ;;
         "start") _pyoci_words "--help" ;;
         "state") _pyoci_words "--help" ;;
-        "kill") _pyoci_words "--all --help" ;;
-        "delete") _pyoci_words "--force --help" ;;
+        "kill") _pyoci_words "--all --regex --help" ;;
+        "delete") _pyoci_words "--force --regex --help" ;;
         "run") _pyoci_words "--bundle --config --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds --detach --keep --no-subreaper --help" ;;
         "exec") _pyoci_words "--process --detach --tty --console-socket --pid-file --pidfd-socket --cwd --env --user --additional-gids --cap --no-new-privs --apparmor --process-label --cgroup --preserve-fds --ignore-paused --help" ;;
         "list") _pyoci_words "--format --quiet --help" ;;

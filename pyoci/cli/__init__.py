@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 from pyoci import __version__
-from pyoci.cli.options import Call, check_arguments, parse, suggestion
+from pyoci.cli.options import CONTAINER_ID, Call, check_arguments, parse, suggestion
 from pyoci.cli.output import ReaderGone, occupy_standard_descriptors
 from pyoci.cli.settings import GLOBAL
 from pyoci.errors import PyociError, SpecError, UsageError, describe, failed
@@ -118,6 +118,8 @@ class _Invocation:
             _help().put_help(call.command)
             return 0
         check_arguments(call)
+        if call.command.arguments[:1] == (CONTAINER_ID,):
+            self.log.container = call.argument(0)
         self.log.debug(f"pyoci {__version__}: {call.command.name}, {call.values}, {call.arguments}")
         if call.outer is not None and call.outer.given("criu"):
             self.log.warning("--criu is ignored: there is nothing here that would call criu")

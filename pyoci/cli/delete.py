@@ -24,14 +24,27 @@ never started is killed first. One that is running or paused is left alone unles
             short="f",
             help="Kill the container if need be, wait for its end, and remove it. That there is none is no error then.",
         ),
+        Option(
+            name="regex",
+            short="r",
+            help="The name is a regular expression: remove every container with an id that it is found in. One that is"
+            " not stopped is a warning.",
+        ),
     ),
     examples=(
         ("pyoci delete web", "remove the container web, which has stopped"),
         ("pyoci delete --force web", "remove it, whatever its status"),
+        ("pyoci delete --force --regex '^test-'", "remove all containers whose ids begin so"),
     ),
 )
 
 
 def run(call: Call, log: Log) -> int:
-    delete.delete(settings(call, log), call.argument(0), call.flag("force"))
+    chosen = settings(call, log)
+    if call.flag("regex"):
+        from pyoci.cli.matching import for_each  # for this option alone
+
+        for_each(chosen, call.argument(0), lambda name: delete.delete(chosen, name, call.flag("force")))
+    else:
+        delete.delete(chosen, call.argument(0), call.flag("force"))
     return 0

@@ -36,11 +36,18 @@ processes in its cgroup, for no init takes them along then.""",
             short="a",
             help="Send the signal to every process in the container's cgroup. That init is gone is no error then.",
         ),
+        Option(
+            name="regex",
+            short="r",
+            help="The name is a regular expression: send the signal to every container with an id that it is found in."
+            " One that does not run is a warning.",
+        ),
     ),
     examples=(
         ("pyoci kill web", "ask the container web to end"),
         ("pyoci kill web KILL", "end it"),
         ("pyoci kill web 0", "find out whether it can be sent signals"),
+        ("pyoci kill --regex '^test-'", "ask all containers whose ids begin so to end"),
     ),
 )
 
@@ -56,7 +63,13 @@ _NUMBERS.update(RTMIN=_RTMIN, RTMAX=_RTMAX)
 
 def run(call: Call, log: Log) -> int:
     signal = signal_number(call.argument(1) if len(call.arguments) > 1 else "TERM")
-    control.kill(settings(call, log), call.argument(0), signal, call.flag("all"))
+    chosen = settings(call, log)
+    if call.flag("regex"):
+        from pyoci.cli.matching import for_each  # for this option alone
+
+        for_each(chosen, call.argument(0), lambda name: control.kill(chosen, name, signal, call.flag("all")))
+    else:
+        control.kill(chosen, call.argument(0), signal, call.flag("all"))
     return 0
 
 

@@ -57,7 +57,7 @@ _USUAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 def run(call: Call, log: Log) -> int:
     pids = query.pids(settings(call, log), call.argument(0))
     if call.text("format") == "json":
-        put(dumps(pids) + "\n")
+        put(dumps(pids or None) + "\n")
     else:
         put(lines_of(pids, _ps(call.arguments[1:] or ["-ef"])))
     return 0

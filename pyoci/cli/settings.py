@@ -57,8 +57,8 @@ subreaper to adopt, and what is known about it in a directory below --root.""",
             kind=STRING,
             metavar="FILE",
             completes="file",
-            help="Append messages to FILE, which is made if missing. The error of a failed call is written there and"
-            " to standard error.",
+            help="Append messages to FILE, which is made if missing, or send them to the system's log with journald:NAME"
+            " or syslog:NAME. The error of a failed call is written there and to standard error.",
         ),
         Option(
             name="log-format",

@@ -232,6 +232,8 @@ def test_version() -> None:
         first, *others = done.stdout.splitlines()
         assert re.fullmatch(r"pyoci version \d+\.\d+\.\d+\S*", first)
         assert "spec: 1.3.0" in others
+        assert [line.partition(":")[0] for line in others] == ["spec", "python", "libseccomp"]
+        assert "version" not in "".join(others)  # docker takes the last line that has the word
         assert (done.returncode, done.stderr) == (0, "")
 
 

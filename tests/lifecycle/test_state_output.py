@@ -150,6 +150,14 @@ def test_ps_as_json_gives_host_pids(container: Container) -> None:
     assert len(pids) == 2
 
 
+def test_ps_as_json_of_none(container: Container) -> None:
+    """As Go writes a list that nothing was ever put into."""
+    container.launch()
+    container.kill("KILL").ok()
+    container.becomes("stopped")
+    assert container.call("ps", "--format", "json", container.id).ok().out == "null\n"
+
+
 def test_ps_as_a_table(container: Container) -> None:
     container.launch()
     header, *rows = container.call("ps", container.id).ok().out.splitlines()
