@@ -119,6 +119,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--race-seconds", type=float, default=6, metavar="N", help="how long each race is run (default: %(default)s)"
     )
+    parser.addoption(
+        "--block",
+        metavar="ERROR:CALL,...",
+        help="have pyoci run in a filter that answers ENOSYS or EPERM to these system calls, as in --block EPERM:clone3",
+    )
     parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import missing, skip_or_fail
+from ..security.blocking import blocked
 from .harness import Container, Runtime
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -65,8 +66,14 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def pyoci_program(place: Path) -> Path:
-    """pyoci, installed from this checkout into a prefix of the session."""
+def pyoci_program(place: Path, request: pytest.FixtureRequest) -> Path:
+    """pyoci, installed from this checkout into a prefix of the session; with --block inside of a filter."""
+    program = _installed(place)
+    block = request.config.getoption("--block")
+    return blocked(place, *block.split(":"), program) if block else program
+
+
+def _installed(place: Path) -> Path:
     prefix = place / "prefix"
     installer = REPOSITORY / "hack" / "install"
     if installer.exists():

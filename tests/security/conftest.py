@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import missing, skip_or_fail
 from ..lifecycle.conftest import (  # noqa: F401  fixtures
     busybox,
     container,
@@ -26,7 +27,11 @@ from ..lifecycle.conftest import (  # noqa: F401  fixtures
     runtimes_asked_for,
 )
 from ..lifecycle.harness import Container, Runtime
+from .blocking import blocked, compiled
 from .holes import HOLES
+
+WITHOUT_CLONE3 = "pyoci-without-clone3"
+"""pyoci again, inside of a filter that says of clone3 what old kernels say."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -34,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         paths = metafunc.config.getoption("--runtime") or ["pyoci"]
         if metafunc.module.__name__.rpartition(".")[2].startswith("test_mount_") and paths == ["pyoci"]:
             paths = runtimes_asked_for(metafunc.config)
+            if "pyoci" in paths and metafunc.module.__name__.endswith("_dev"):
+                paths.append(WITHOUT_CLONE3)
             paths += filter(None, [shutil.which("crun")] if "pyoci" in paths else [])
         names = [os.path.basename(path) for path in paths]
         metafunc.parametrize("runtime", paths, ids=names, indirect=True)
@@ -69,6 +76,11 @@ def runtime(request: pytest.FixtureRequest, place: Path) -> Runtime:  # noqa: F8
     path: str = request.param
     if path == "pyoci":
         return Runtime("pyoci", str(request.getfixturevalue("pyoci_program")))
+    if path == WITHOUT_CLONE3:
+        if missing("needs_compiler"):
+            skip_or_fail(str(missing("needs_compiler")))
+        program = request.getfixturevalue("pyoci_program")
+        return Runtime("pyoci", str(blocked(place, "ENOSYS", "clone3", program)))
     if os.path.basename(path) == "crun" and not Path("/sys/fs/cgroup/cgroup.controllers").exists():
         program = place / "crun"  # it refuses hosts with cgroup v1 and v2 side by side
         program.write_text(ON_V2.format(path))
@@ -119,27 +131,13 @@ def race_seconds(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--race-seconds"))
 
 
-@pytest.fixture(scope="session")
-def compiled(place: Path) -> Callable[[str], Path]:  # noqa: F811
-    """A function that compiles a C program of this directory, by its name, so that it runs in any container, too."""
-
-    def make(name: str) -> Path:
-        program = place / name
-        if not program.exists():
-            source = Path(__file__).with_name(f"{name}.c")
-            subprocess.run(["cc", "-O1", "-static", "-o", str(program), str(source)], check=True)
-        return program
-
-    return make
-
-
 @pytest.fixture
-def swap(compiled: Callable[[str], Path]) -> Iterator[Callable[[Path, Path], None]]:
+def swap(place: Path) -> Iterator[Callable[[Path, Path], None]]:  # noqa: F811
     """A function that has two names exchanged, on and on, until the end of the test."""
     started = []
 
     def begin(one: Path, other: Path) -> None:
-        process = subprocess.Popen([str(compiled("swap")), str(one), str(other)], stdout=subprocess.PIPE)
+        process = subprocess.Popen([str(compiled("swap", place)), str(one), str(other)], stdout=subprocess.PIPE)
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
