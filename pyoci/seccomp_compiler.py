@@ -15,7 +15,7 @@ from pyoci.errors import PyociError
 from pyoci.record import Record
 from pyoci.seccomp import ALLOW, ERRNO, LOG, TRACE, Filter, Rule, SeccompPlan
 from pyoci.syscalls import O_CLOEXEC, O_RDONLY, close, lseek, memfd_create, open, read
-from pyoci.thirdparty import is_there, load
+from pyoci.thirdparty import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def library_version() -> str:
     No binding tells it, but the library's file has it in its name. Where the library is part of the binding, as in
     Debian, it is "API level 6": what it and this kernel can do together (seccomp_api_get(3)).
     """
-    if not is_there("seccomp"):
+    try:
+        binding = load("seccomp")
+    except PyociError:
         return ""
     fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)
     try:
@@ -68,7 +70,7 @@ def library_version() -> str:
     for name in (line.rpartition(b"/")[2] for line in maps.splitlines()):
         if name.startswith(b"libseccomp.so.2."):
             return name.removeprefix(b"libseccomp.so.").decode("utf-8", "backslashreplace")
-    return f"API level {load('seccomp').get_api()}"
+    return f"API level {binding.get_api()}"
 
 
 def compile_filter(plan: SeccompPlan) -> Program:

@@ -49,12 +49,10 @@ def load(name: str) -> ModuleType:
 
 
 def is_there(name: str) -> bool:
-    """Whether the library can be loaded; it is loaded if so."""
-    try:
-        load(name)
-    except PyociError:
-        return False
-    return True
+    """Whether the library is installed; it is looked for, and not loaded."""
+    places = [*sys.path, *directories()]
+    modules = LIBRARIES[name][0]
+    return any(finder.find_spec(module, places) is not None for module in modules for finder in sys.meta_path)
 
 
 def directories() -> list[str]:
