@@ -117,6 +117,7 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
     getppid,
     getsid,
     getuid,
+    getxattr,
     isatty,
     kill,
     link,

@@ -49,7 +49,7 @@ MAY_LOAD = {
     "resume": LIFE,
     "kill": LIFE | {"cgroups.processes"},
     "delete": LIFE | {"cgroups.processes", "cgroups.remove"},
-    "gc": LIFE | {"cgroups.processes", "cgroups.remove"},
+    "gc": LIFE | {"cgroups.layout", "cgroups.marks", "cgroups.processes", "cgroups.remove"},
     "start": LIFE | {"process.exec_fifo"},
     "update": LIFE
     | {"spec", "cgroups.limits", "cgroups.v1", "cgroups.v2", "cgroups.writes", "cgroups.apply", "cgroups.undo"},

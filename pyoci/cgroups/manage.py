@@ -8,7 +8,7 @@ joining it, so there is nothing to `create`; `complete` then adds what systemd l
 
 from __future__ import annotations
 
-from pyoci.cgroups import bpf, freezer
+from pyoci.cgroups import bpf, freezer, marks
 from pyoci.cgroups.apply import apply_writes
 from pyoci.cgroups.files import parent
 from pyoci.cgroups.join import drop
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from pyoci.cgroups.plan import CgroupPlan
 
 
-def create(plan: CgroupPlan) -> dict[str, str]:
+def create(plan: CgroupPlan, mark: str = "") -> dict[str, str]:
     """Make the cgroups and what a process needs to join them. The paths: those of the plan, less what we may do without.
 
     A cgroup that is there already is used if it is empty and not frozen. On failure what was made is removed again.
-    systemd makes its cgroups later, so there are none yet. Raises CgroupError.
+    systemd makes its cgroups later, so there are none yet. `mark` tells whose they are (pyoci.cgroups.marks); what was there
+    gets none. Raises CgroupError.
     """
     if plan.unit is not None:
         _check_unused(plan.paths, plan.paths)
         return {}
-    return _completed(plan, shared=False)
+    return _completed(plan, shared=False, mark=mark)
 
 
 def complete(plan: CgroupPlan) -> dict[str, str]:
@@ -39,11 +40,15 @@ def complete(plan: CgroupPlan) -> dict[str, str]:
     return _completed(plan, shared=True)
 
 
-def _completed(plan: CgroupPlan, shared: bool) -> dict[str, str]:
+def _completed(plan: CgroupPlan, shared: bool, mark: str = "") -> dict[str, str]:
     paths = dict(plan.paths)
     made: list[str] = []
     try:
         found = [directory for directory in plan.directories if not _made(plan, directory, paths, made)]
+        if mark:
+            for directory in plan.directories:
+                if directory in made:
+                    marks.put(directory, mark)
         if found and not shared:
             _check_unused({name: path for name, path in paths.items() if path in found}, paths)
         if "" in paths and (plan.mode == "v2" or plan.needed):

@@ -19,7 +19,9 @@ COMMAND = Command(
     summary="Clear what commands that were killed left behind",
     description="""\
 Looks below each root for creates and deletes that were killed on their way, kills what processes there are of such a
-container, and removes its cgroup and its state, as `pyoci delete --force` would. Each is shown in a line.
+container, and removes its cgroup and its state, as `pyoci delete --force` would. So it does with cgroups without
+processes that are marked as made for a container below that root of which there is no state any more. Each is shown in
+a line.
 
 A container that was made in full is left alone, also if it has stopped: whoever made it will delete it. So is one
 that a command is still at, and one whose record is damaged, of which a warning tells.""",

@@ -13,6 +13,7 @@ from pyoci import host as hosts
 from pyoci import state as states
 from pyoci import syscalls as k
 from pyoci.cgroups.manage import create as create_cgroups
+from pyoci.cgroups.marks import mark_of
 from pyoci.container.handover import (
     connect_pidfd_socket,
     keep_inherited,
@@ -113,7 +114,7 @@ class Creation:
             make_directory(f"{directory.path}/{NOTIFY}")
         fifo = f"{directory.path}/{UNFINISHED}"
         exec_fifo.make(fifo, *fifo_owner(plan))
-        self.cgroups = launcher.paths = create_cgroups(plan.cgroup)
+        self.cgroups = launcher.paths = create_cgroups(plan.cgroup, mark_of(self.settings.root, directory.id))
         if plan.intel_rdt:
             from pyoci.process.intel_rdt import make  # few hosts have it
 

@@ -2,7 +2,8 @@
 """What commands that were killed left below a root, found and cleared.
 
 A container that was made in full is its engine's, even if it has stopped; here it is about creates and deletes that did
-not come to their end, and about nobody's directories. Whatever somebody may still be at is left alone.
+not come to their end, about nobody's directories, and about cgroups that are marked as those of a container of which
+nothing else is left. Whatever somebody may still be at is left alone.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from time import time
 
 from pyoci import state as states
 from pyoci import syscalls as k
+from pyoci.cgroups import layout, marks
+from pyoci.cgroups.processes import pids
+from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.delete import clear
-from pyoci.errors import ContainerNotFound, PyociError, StateError, failed
+from pyoci.errors import ContainerExists, ContainerNotFound, PyociError, StateError, failed
 from pyoci.record import Record
 from pyoci.state import CONFIG, STATE, UNFINISHED, StateDir
 
@@ -38,6 +42,11 @@ def collect(settings: Settings, pretend: bool = False) -> list[Finding]:
     Raises FileNotFoundError if the root is not there.
     """
     found = [_look_at(settings, StateDir(settings.root, name), pretend) for name in states.container_ids(settings.root)]
+    try:
+        marked = marks.find(layout.read(), settings.root)
+    except OSError as error:
+        raise failed("look for cgroups whose containers are gone", error) from None
+    found += [_without_state(settings, name, marked[name], pretend) for name in sorted(marked)]
     return [finding for finding in found if finding is not None]
 
 
@@ -86,3 +95,34 @@ def _left_by(directory: StateDir) -> str:
     except OSError as error:
         raise StateError(failed(f"look at {directory.path}", error).message) from None
     return ""
+
+
+def _without_state(settings: Settings, container_id: str, cgroups: list[str], pretend: bool) -> Finding | None:
+    """Remove marked cgroups if their container's state is gone and nobody is in them.
+
+    To hold the id makes sure that it stays gone: a create comes by its cgroups after its directory, a delete loses them
+    before it.
+    """
+    directory = StateDir(settings.root, container_id)
+    what = f"the state is gone, and left are {len(cgroups)} cgroups, such as {cgroups[0]}"
+    if directory.exists():
+        return None
+    try:
+        members = [pid for path in cgroups for pid in pids({"": path})]
+        if members:
+            text = f"{len(set(members))} process(es) in them, the first is {members[0]}"
+            return Finding(id=container_id, what=what, failure=text)
+        if pretend:
+            return Finding(id=container_id, what=what)
+        directory.make(settings.root)
+        try:
+            remove_cgroups({path: path for path in cgroups}, timeout=0)
+        finally:
+            directory.remove()
+    except ContainerExists:
+        return None
+    except OSError as error:
+        return Finding(id=container_id, what=what, failure=failed("list the processes in them", error).message)
+    except PyociError as error:
+        return Finding(id=container_id, what=what, failure=error.message)
+    return Finding(id=container_id, what=what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,47 @@ def test_gc_looks_below_the_roots_that_it_is_shown(containers: Callable[[], Cont
     assert container.call("gc", *arguments).ok().out.count("nobody") == 2
     assert [list(root.iterdir()) for root in roots] == [[], []]
     container.call("gc", "/no/such/root").refused("/no/such/root")
+
+
+@ONLY_PYOCI
+@pytest.mark.needs_cgroup_v1
+def test_gc_removes_cgroups_whose_state_is_gone(containers: Callable[[], Container]) -> None:
+    """If nobody is in them, and only those below the roots that it is shown; a delete of the id finds nothing any more."""
+    container, other = containers(), containers()
+    container.launch()
+    other.root = other.scratch / "other"
+    other.launch()
+    mine, others = (len(cgroups_named(box.id)) for box in (container, other))
+    shutil.rmtree(container.root / container.id)
+    refused = container.call("gc")
+    assert refused.status == 1
+    said = refused.out
+    assert f"{container.id}: the state is gone" in said and f"the first is {container.pid}" in said
+    assert len(cgroups_named(container.id)) == mine
+    os.kill(container.pid, 9)
+    container.wait()
+    assert "to be cleared" in container.call("gc", "--dry-run").ok().out
+    assert other.call("gc").ok().out == ""
+    assert len(cgroups_named(container.id)) == mine
+    assert container.call("gc").ok().out.count("\n") == 1
+    container.leaves_nothing()
+    assert not (container.root / container.id).exists()
+    assert len(cgroups_named(other.id)) == others and other.status == "running"
+    assert container.call("gc").ok().out == ""
+
+
+@ONLY_PYOCI
+def test_gc_keeps_its_hands_off_cgroups_that_others_made(container: Container) -> None:
+    """Also if they have a container's name, and its mark with the wrong root."""
+    container.launch()
+    for number, group in enumerate(cgroups_named(container.id)):
+        (group / f"{container.id}-not-ours").mkdir()
+        if number:
+            mark = os.getxattr(group, "trusted.pyoci").replace(b":", b":1", 1)
+            os.setxattr(group / f"{container.id}-not-ours", "trusted.pyoci", mark + b"-not-ours")
+    before = cgroups_named(container.id)
+    assert container.call("gc").ok().out == ""
+    assert cgroups_named(container.id) == before
 
 
 @pytest.mark.differs(runc="1.1.5 kills whoever is in the way", always=False)
