@@ -76,7 +76,10 @@ def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[
         if any(key in new for key in keys) and not lifted:
             filled = {key: old[key] for key in keys if key in old and key not in new}
             changes = {**changes, section: {**new, **filled}}
-    return (*early(changes, available), *late(changes, available))
+    writes = (*early(changes, available), *late(changes, available))
+    if (changes.get("memory") or {}).get("disableOOMKiller") is False and "memory" in available:
+        writes = (*writes, v1.oom_killer_again())
+    return writes
 
 
 def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

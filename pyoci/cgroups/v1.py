@@ -41,12 +41,19 @@ def memory(values: dict[str, Any]) -> list[Write]:
         writes.append(_memory("soft_limit_in_bytes", reservation, "reservation"))
     if values.get("disableOOMKiller"):
         writes.append(_memory("oom_control", 1, "disableOOMKiller"))
+    if "useHierarchy" in values:  # there is no other way any more; what else is asked for, the kernel refuses
+        writes.append(_memory("use_hierarchy", int(values["useHierarchy"]), "useHierarchy"))
     swappiness = values.get("swappiness", -1)
     if swappiness not in (-1, (1 << 64) - 1):
         if not 0 <= swappiness <= 100:
             raise CgroupError(f"invalid memory swappiness value: {swappiness} (valid range is 0-100)")
         writes.append(_memory("swappiness", swappiness, "swappiness"))
     return writes
+
+
+def oom_killer_again() -> Write:
+    """What an update writes that takes disableOOMKiller back; a new group has it off anyway."""
+    return _memory("oom_control", 0, "disableOOMKiller")
 
 
 def check_swap(limit: int | None, swap: int | None) -> None:

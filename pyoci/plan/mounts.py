@@ -96,6 +96,23 @@ def plan_mounts(
     return planned
 
 
+def unheeded_options(mounts: Sequence[dict[str, Any]]) -> list[str]:
+    """The options that these mounts have to do without, in words."""
+    notes = []
+    for mount in mounts:
+        options = mount.get("options") or ()
+        is_bind = "bind" in options or "rbind" in options
+        for option in options:
+            if is_bind and option in SUPERBLOCK_FLAGS and SUPERBLOCK_FLAGS[option]:
+                why = "a bind mount has the file system of its source"
+            elif option in _NO_FLAG:
+                why = "that is up to the file system"
+            else:
+                continue
+            notes.append(f"mount {mount['destination']}: the option {option} is left out: {why}")
+    return notes
+
+
 def _plan_mount(mount: dict[str, Any], bundle: str, namespaces: Namespaces) -> Mount:
     options = tuple(mount.get("options") or ())
     fstype, source = mount.get("type") or "", mount.get("source") or ""
@@ -169,6 +186,7 @@ def _plan_mapping(mount: dict[str, Any], destination: str, namespaces: Namespace
     return Mapping(user_namespace=path, recursive=recursive)
 
 
+_NO_FLAG = ("iversion", "noiversion")
 _NO_DATA = frozenset(flag for flag in SUPERBLOCK_FLAGS.values() if flag)
 
 

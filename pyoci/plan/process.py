@@ -63,6 +63,9 @@ def plan_process(
     warnings += [f"capability {name} is not ours to give and left out" for name in capabilities.ungranted]
     if (linux.get("personality") or {}).get("flags"):
         warnings.append("/linux/personality/flags: the specification has none, they are left out")
+    for pointer, value in (("commandLine", process.get("commandLine")), ("user/username", user.get("username"))):
+        if value:
+            warnings.append(f"/process/{pointer} is left out: it is for Windows")
     _check_labels(process, host)
     umask = user.get("umask")
     return Process(

@@ -152,12 +152,14 @@ def test_check_before_update() -> None:
 
 def test_memory_v1() -> None:
     memory = {"limit": GIB, "swap": 2 * GIB, "reservation": 5, "swappiness": 0, "disableOOMKiller": True}
+    memory["useHierarchy"] = True
     writes = limits.late({"memory": memory}, V1)
     assert texts(writes) == [
         f"memory.limit_in_bytes = {GIB}",
         f"memory.memsw.limit_in_bytes = {2 * GIB}",
         "memory.soft_limit_in_bytes = 5",
         "memory.oom_control = 1",
+        "memory.use_hierarchy = 1",
         "memory.swappiness = 0",
     ]
     assert writes[0].later == ("EINVAL",)
@@ -244,6 +246,14 @@ def test_network_is_for_v1_only() -> None:
     assert late(resources) == []
     assert len(limits.ignored(resources, V2)) == 2
     assert limits.ignored(resources, V1) == ()
+
+
+def test_an_update_takes_the_choice_of_victims_back() -> None:
+    """A new group has the kernel choose one, so only an update has to say so."""
+    changes = {"memory": {"disableOOMKiller": False}}
+    assert late(changes, V1) == []
+    assert texts(limits.update({}, changes, V1)) == ["memory.oom_control = 0"]
+    assert limits.update({}, changes, V2) == ()
 
 
 def test_what_is_ignored_is_told() -> None:

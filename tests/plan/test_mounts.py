@@ -17,6 +17,7 @@ from pyoci.plan.mounts import (
     SUPERBLOCK_FLAGS,
     option_names,
     plan_mounts,
+    unheeded_options,
 )
 
 ATIME = k.MOUNT_ATTR__ATIME
@@ -171,6 +172,18 @@ def test_what_may_be_missing(missing: str) -> None:
     for value in (None, "" if missing != "options" else []):
         mount = planned(**{missing: value})
         assert mount.destination == "/data"
+
+
+def test_options_that_change_nothing_are_told_of() -> None:
+    mounts = [
+        {"destination": "/a", "type": "ext4", "options": ["sync", "iversion", "defaults", "loud"]},
+        {"destination": "/b", "options": ["bind", "ro", "sync", "defaults"]},
+        {"destination": "/c"},
+    ]
+    assert unheeded_options(mounts) == [
+        "mount /a: the option iversion is left out: that is up to the file system",
+        "mount /b: the option sync is left out: a bind mount has the file system of its source",
+    ]
 
 
 def test_known_options() -> None:

@@ -246,6 +246,20 @@ def test_warnings_of_every_part() -> None:
     assert any("kernel memory" in warning.lower() or "memory.kernel" in warning for warning in warnings[1:])
 
 
+def test_what_is_for_other_platforms_is_told_of() -> None:
+    process = {"args": ["sh"], "commandLine": "cmd.exe", "user": {"uid": 0, "gid": 0, "username": "me"}}
+    others = {name: {"x": 1} for name in ("windows", "solaris", "zos", "freebsd", "vm")}
+    assert planned(config(process=process) | others).warnings == (
+        "/windows is left out: it is for another platform",
+        "/solaris is left out: it is for another platform",
+        "/zos is left out: it is for another platform",
+        "/freebsd is left out: it is for another platform",
+        "/vm is left out: there is no virtual machine",
+        "/process/commandLine is left out: it is for Windows",
+        "/process/user/username is left out: it is for Windows",
+    )
+
+
 def test_capabilities_within_a_user_namespace() -> None:
     process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}
     poor = host(grantable_capabilities=0)

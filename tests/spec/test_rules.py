@@ -23,6 +23,7 @@ DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 5, "deadline": 4}
 
 # The rule; what is changed in the complete sample: places and values; where the fault is seen.
 FAULTS: tuple[Any, ...] = (
+    ("version-unknown", {"/ociVersion": "2.0.0"}, ["/ociVersion"]),
     ("root-missing", {"/root": GONE}, [""]),
     ("cwd-relative", {"/process/cwd": "a/b"}, ["/process/cwd"]),
     ("cwd-relative", {"/process/cwd": ""}, ["/process/cwd"]),
@@ -120,7 +121,6 @@ FAULTS: tuple[Any, ...] = (
 )  # fmt: skip
 
 WARNINGS: tuple[Any, ...] = (
-    ("newer-major", {"/ociVersion": "2.0.0"}, ["/ociVersion"]),
     ("other-platform", {"/windows": {}, "/vm": {"kernel": {"path": "/k"}}}, ["/windows", "/vm"]),
     ("capability-unknown", {"/process/capabilities/effective/-": "CAP_FLY"}, ["/process/capabilities/effective/1"]),
     ("capability-ambient", {"/process/capabilities/inheritable": []}, ["/process/capabilities/ambient/0"]),

@@ -27,11 +27,6 @@ CAPABILITIES = {
 """What capabilities(7) names."""
 
 
-def newer_major(version: Any, _: Any) -> Iterator[Finding]:
-    if int(version.partition(".")[0]) > 1:
-        yield "", f"pyoci does not know version {version} of the specification", "a version 1"
-
-
 def other_platform(config: Any, _: Any) -> Iterator[Finding]:
     for name in (*OTHER_PLATFORMS, "vm"):
         if name in config:
@@ -154,7 +149,6 @@ _PROCESS, _MOUNTS, _DEVICES = "config.md, Linux Process", "config.md, Mounts", "
 _MEMORY, _SPACES = "config-linux.md, Memory", "config-linux.md, Namespaces"
 
 RULES: tuple[Rule, ...] = (
-    ("newer-major", "/ociVersion", (), "config.md, Specification version", newer_major),
     ("other-platform", "", _PLATFORMS, "config.md, Platform-specific configuration", other_platform),
     ("capability-unknown", "/process/capabilities", (), _PROCESS, capability_unknown),
     ("capability-ambient", "/process/capabilities", (), _PROCESS, capability_ambient),

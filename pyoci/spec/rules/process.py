@@ -35,6 +35,12 @@ def namespaces(config: Any) -> dict[str, str]:
     return {item["type"]: item.get("path", "") for item in linux.get("namespaces", ())}
 
 
+def version_unknown(version: Any, _: Any) -> Iterator[Finding]:
+    """Within a major version all is compatible; what another one means by the same words, nobody can know."""
+    if int(version.partition(".")[0]) > 1:
+        yield "", f"pyoci does not know version {version} of the specification", "a version 1"
+
+
 def root_missing(config: Any, _: Any) -> Iterator[Finding]:
     if "root" not in config and "windows" not in config:
         yield "", 'the property "root" is missing', "it on every platform but Windows"
@@ -142,6 +148,7 @@ def args_missing(process: Any, _: Any) -> Iterator[Finding]:
 _NAMESPACES = ("/linux/namespaces",)
 
 RULES: tuple[Rule, ...] = (
+    ("version-unknown", "/ociVersion", (), "config.md, Specification version", version_unknown),
     ("root-missing", "", ("/root",), "config.md, Root", root_missing),
     ("cwd-relative", "/process/cwd", (), "config.md, Process", cwd_relative),
     ("user-ids-missing", "/process/user", (), "config.md, POSIX-platform User", user_ids_missing),
