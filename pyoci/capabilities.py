@@ -128,16 +128,18 @@ def before_user_change(plan: CapabilityPlan) -> None:
     prctl(PR_SET_KEEPCAPS, 1)
 
 
-def after_user_change(plan: CapabilityPlan) -> list[str]:
+def after_user_change(plan: CapabilityPlan, until_execve: int = 0) -> list[str]:
     """Set the remaining four sets; the names of ambient capabilities that the kernel refuses are returned.
     Runs inside.
+
+    until_execve: a mask of what we keep, permitted and effective, beyond the plan. A program does not get it.
     """
     prctl(PR_SET_KEEPCAPS, 0)
     try:
-        capset(plan.effective, plan.permitted, plan.inheritable)
+        capset(plan.effective | until_execve, plan.permitted | until_execve, plan.inheritable)
     except OSError as error:
         text = f"unable to apply caps: can't apply capabilities: {reason(error)}"
-        missing = names(plan.permitted & ~capget()[1])
+        missing = names((plan.permitted | until_execve) & ~capget()[1])
         raise PyociError(f"{text} (not ours to give: {', '.join(missing)})" if missing else text) from error
     try:
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)

@@ -268,7 +268,7 @@ class Init:
         """The startContainer hooks see the container as its program will, and a failure of theirs is its end."""
         hooks = list(self.plan.hooks.startContainer)
         if hooks:
-            environment, confined = self.program.env, self.program.filter is not None
+            environment, confined = self.program.env, self.program.confined
             try:
                 state = self.state_json("created")
                 run_hooks("startContainer", hooks, state, default_env=environment, confined=confined)

@@ -6,12 +6,13 @@ The order:
     labels                          before no_new_privs, under which a profile can only be narrowed
     personality, memory policy      before a filter, which may forbid them
     no_new_privs
-    seccomp, unless no_new_privs    needs CAP_SYS_ADMIN, which goes next
     bounding set, groups, ids, the working directory, the other capability sets
+                                    and CAP_SYS_ADMIN for a filter without no_new_privs: execve(2) takes it away, since
+                                    what a program gets does not depend on the permitted set before (capabilities(7))
     the program is looked for       as the user that will run it, so that `create` can say that it is not there
-    seccomp with no_new_privs       here if it has a listener, as only the launcher can hand that to its agent
+    seccomp                         here if it has a listener, as only the launcher can hand that to its agent
     --- start ---
-    seccomp with no_new_privs       last of all: nothing but execve(2) comes after it
+    seccomp                         last of all: nothing but execve(2) comes after it
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM = 1, 5
 # The kernel's default (all for the possessor; view, read and link for the user), and search for the user, or in a user
 # namespace for everybody: the program may be any user of the container.
 _KEYRING_PERMISSIONS, _KEYRING_PERMISSIONS_MAPPED = 0x3F1B0000, 0x3F130008
+_SYS_ADMIN = 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
 _FIRST_FD, _LAST_FD = 3, 0xFFFFFFFF
 _IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
 
@@ -113,28 +115,31 @@ class Program:
             self._scheduling.set_surroundings(process.scheduling)
         if process.no_new_privileges:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
-        else:
-            self._load_filter()
         self._become_user(root_fd)
         search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
         path = find_executable(process.args[0], search)
         self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
         self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
-        if process.no_new_privileges and self.filter and self.filter.listens:
-            self._load_filter()
+        if self.filter and self.filter.listens:
+            self._load_filter(self.filter)
 
     def execute(self) -> None:
         """Become the program. Returns only by raising OSError or PyociError."""
         k.reset_signals()
-        if self.process.no_new_privileges and self.filter and not self.filter.listens:
-            self._load_filter()
+        if self.filter and not self.filter.listens:
+            self._load_filter(self.filter)
         try:
             self.image.execute()
         except OSError as error:
             raise failed(f"exec {self.process.args[0]}", error) from None
 
-    def _load_filter(self) -> None:
-        listener = self.filter.load() if self.filter else -1
+    @property
+    def confined(self) -> bool:
+        """Whether what is still to be done before the program's start has to get along with its filter."""
+        return self.filter is not None and self.filter.listens
+
+    def _load_filter(self, filter: seccomp.Filter) -> None:
+        listener = filter.load()
         if listener >= 0:
             self._hand_over(self.channel, listener)
 
@@ -163,7 +168,8 @@ class Program:
         if not entered:
             _enter(root_fd, process.cwd, tolerate=0)
         _check_cwd()
-        refused = capabilities.after_user_change(process.capabilities)
+        for_filter = _SYS_ADMIN if self.filter and not process.no_new_privileges else 0
+        refused = capabilities.after_user_change(process.capabilities, for_filter)
         if refused:
             self.remarks.append(f"the kernel refuses as ambient capabilities: {', '.join(refused)}")
         k.prctl(k.PR_SET_DUMPABLE, 0)  # a change of ids may have set it

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,16 +171,35 @@ def test_a_flag(container: Container, flag: str) -> None:
     assert "not permitted" in container.run(args=["mkdir", "/tmp/x"]).err
 
 
-def test_a_profile_that_forbids_what_only_the_runtime_needs(container: Container) -> None:
-    """With noNewPrivileges the filter comes last, so capabilities and users may be out of bounds for the program."""
-    profile(
-        container,
-        "ALLOW",
-        rule("KILL", "capset", "setresuid", "setresgid", "setgroups", "mount", "pivot_root", "unshare"),
-    )
-    container.run().ok()
+@pytest.mark.parametrize(
+    "no_new_privileges", [True, pytest.param(False, marks=differs(runc="loads the filter early without it"))]
+)
+def test_a_profile_that_forbids_what_only_the_runtime_needs(container: Container, no_new_privileges: bool) -> None:
+    """The filter comes last, so capabilities, users and all of the waiting may be out of bounds for the program."""
+    container.process["noNewPrivileges"] = no_new_privileges
+    forbidden = "capset setresuid setresgid setgroups mount pivot_root unshare chdir fchdir getcwd"
+    profile(container, "ALLOW", rule("ERRNO", *forbidden.split()))
+    container.run(args=["true"]).ok()
     container.launch()
     container.exec("true").ok()
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_a_filter_costs_no_capability_and_gives_none(container: Container, uid: int) -> None:
+    """Without noNewPrivileges loading takes CAP_SYS_ADMIN, which is not the program's."""
+    container.process["noNewPrivileges"] = False
+    container.process["user"] = {"uid": uid, "gid": uid}
+    container.process["capabilities"] = {
+        name: ["CAP_KILL"] for name in ("bounding", "permitted", "effective", "inheritable", "ambient")
+    }
+    profile(container, "ALLOW", rule("ERRNO", "mkdir", "mkdirat"))
+    container.launch("sleep", "1000")
+    for status in (
+        Path(f"/proc/{container.pid}/status").read_text(),
+        container.exec("cat", "/proc/self/status", options=("--user", f"{uid}:{uid}")).ok().out,
+    ):
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status_field(status, name), 16) == 1 << 5, name
 
 
 def test_a_filter_stays_for_an_unprivileged_user(container: Container) -> None:
