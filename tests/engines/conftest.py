@@ -7,6 +7,7 @@ option --engines, which `hack/test` takes too. An engine that is missing then is
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import shutil
@@ -24,7 +25,7 @@ from ..lifecycle.conftest import (
     runtimes_asked_for,
 )
 from ..lifecycle.harness import Runtime
-from .engines import Buildah, Containerd, Docker, Podman
+from .engines import Buildah, Containerd, Cri, Docker, Podman
 from .images import write_archive
 from .world import World
 
@@ -85,6 +86,16 @@ def world(name: str) -> Iterator[World]:
 def containerd(archive: Path) -> Iterator[Containerd]:
     for found in world("containerd"):
         yield Containerd(found, archive)
+
+
+@pytest.fixture(scope="module")
+def cri(archive: Path, runtimes: list[Runtime]) -> Iterator[Cri]:
+    if importlib.util.find_spec("grpc") is None:
+        skip_or_fail("needs gRPC for Python (Debian: python3-grpcio)")
+    for found in world("containerd"):
+        engine = Cri(found, archive, runtimes)
+        yield engine
+        engine.client.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from ..lifecycle.harness import Result, Runtime, eventually
-from .images import NAME
+from .cri import Client, Refused
+from .images import NAME, PAUSE, write_archive
 from .world import World
 
 
@@ -47,6 +48,98 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 
     def run(self, runtime: Runtime, id: str, *command: str, options: tuple[str, ...] = ()) -> Result:
         return self.call(*self.words(runtime, id, *command, options=options))
+
+
+class Cri:
+    """containerd as the kubelet drives it: by its API, with a handler for each runtime."""
+
+    socket = "/run/containerd/containerd.sock"
+
+    def __init__(self, world: World, archive: Path, runtimes: list[Runtime]) -> None:
+        self.world = world
+        pause = world.scratch / "pause.tar"
+        write_archive(pause, PAUSE, "pause")
+        self._write_network()
+        config = world.scratch / "containerd.toml"
+        config.write_text(self._config() + "".join(map(self._handler, runtimes)))
+        world.daemon("containerd", "containerd", "--config", str(config), "--log-level", "debug")
+        client = ("ctr", "--address", self.socket, "--namespace", "k8s.io")
+        eventually("containerd", lambda: world.call(*client, "version").status == 0)
+        for path in (archive, pause):
+            world.call(*client, "images", "import", "--snapshotter", "native", str(path)).ok()
+        self.client = Client(str(world.path(self.socket)))
+        for name in (NAME, PAUSE):  # the plugin hears of them a little later
+            eventually(f"image {name}", lambda name=name: self._has(name))  # type: ignore[misc]
+
+    def _config(self) -> str:
+        return f"""version = 2
+root = "{self.world.scratch}/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "{self.socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{self.world.scratch}/cni"
+    conf_dir = "{self.world.scratch}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+"""
+
+    @staticmethod
+    def _handler(runtime: Runtime) -> str:
+        return f"""  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime.name}]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime.name}.options]
+      BinaryName = "{runtime.path}"
+      Root = "/run/{runtime.name}"
+"""
+
+    def _write_network(self) -> None:
+        """A network plugin that gives each pod the same address, on an interface that leads nowhere."""
+        directory = self.world.scratch / "cni"
+        directory.mkdir()
+        plugins = [{"type": "nowhere"}]
+        (directory / "10-test.conflist").write_text(
+            json.dumps({"cniVersion": "0.4.0", "name": "test", "plugins": plugins})
+        )
+        for name, script in (("nowhere", _CNI_NOWHERE), ("loopback", _CNI_LOOPBACK)):
+            (directory / name).write_text(script)
+            (directory / name).chmod(0o755)
+
+    def _has(self, image: str) -> bool:
+        try:
+            return bool(self.client.call("ImageStatus", image={"image": image})["image"]["id"])
+        except Refused:
+            return False  # it is not serving yet
+
+
+_CNI_NOWHERE = """#!/bin/sh
+set -eu
+inside="nsenter --net=$CNI_NETNS ip"
+case $CNI_COMMAND in
+    VERSION) echo '{"cniVersion": "0.4.0", "supportedVersions": ["0.3.1", "0.4.0"]}' ;;
+    ADD)
+        $inside link add "$CNI_IFNAME" type veth peer name nowhere
+        $inside address add 10.9.8.7/24 dev "$CNI_IFNAME"
+        $inside link set "$CNI_IFNAME" up
+        echo '{"cniVersion": "0.4.0", "interfaces": [{"name": "'"$CNI_IFNAME"'", "sandbox": "'"$CNI_NETNS"'"}],
+            "ips": [{"version": "4", "address": "10.9.8.7/24", "interface": 0}]}'
+        ;;
+esac
+"""
+_CNI_LOOPBACK = """#!/bin/sh
+set -eu
+case $CNI_COMMAND in
+    VERSION) echo '{"cniVersion": "0.3.1", "supportedVersions": ["0.3.1"]}' ;;
+    ADD)
+        nsenter --net="$CNI_NETNS" ip link set lo up
+        echo '{"cniVersion": "0.3.1", "interfaces": [{"name": "lo", "sandbox": "'"$CNI_NETNS"'"}],
+            "ips": [{"version": "4", "address": "127.0.0.1/8", "interface": 0}]}'
+        ;;
+esac
+"""
 
 
 class Engine:

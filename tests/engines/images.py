@@ -13,22 +13,23 @@ import tarfile
 from pathlib import Path
 
 NAME = "localhost/busybox:test"
+PAUSE = "localhost/pause:test"
 
 
-def write_archive(path: Path) -> None:
-    """Write an image called NAME, in the format of `docker save`, to `path`."""
+def write_archive(path: Path, name: str = NAME, command: str = "sh") -> None:
+    """Write an image called `name`, which runs `command`, in the format of `docker save`, to `path`."""
     layer = _layer()
     config = json.dumps(
         {
             "architecture": "amd64" if os.uname().machine == "x86_64" else os.uname().machine,
             "os": "linux",
-            "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]},
+            "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": [command]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
             "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "tests"}],
         }
     ).encode()
     config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = [{"Config": config_name, "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(path, "w") as archive:
         _add(archive, "layer.tar", layer)
         _add(archive, config_name, config)
