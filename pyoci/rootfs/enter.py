@@ -98,17 +98,19 @@ def close_paths(root: Root, rootfs: Rootfs, null: int) -> None:
     `null` is the tree of the host's /dev/null, taken before anything of the image was looked at (CVE-2025-31133); this
     closes it.
     """
+    root.look_again()
     for path in rootfs.readonly_paths:
         _cover(root, path, "make read-only", _readonly_copy)
     masks = _Masks(null, rootfs.mount_label)
     for path in rootfs.masked:
         _cover(root, path, "mask", masks.mask_for)
     masks.close()
+    root.forget()
 
 
 def _cover(root: Root, path: str, step: str, make: Callable[[int], int]) -> None:
     try:
-        target = root.open(path)
+        target = root.open_kept(path)
     except OSError as error:
         if error.errno in (ENOENT, ENOTDIR):
             return

@@ -95,6 +95,7 @@ class Mounter:
                 )
             k.move_mount(tree, target)
             self.root.where(tree)
+            self.root.keep(destination, tree)
         finally:
             k.close(target)
 

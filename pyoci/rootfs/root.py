@@ -16,10 +16,50 @@ class Root:
 
     def __init__(self, fd: int, path: str, proc: int) -> None:
         self.fd, self.path, self.proc = fd, path.rstrip("/"), proc
+        self.kept: dict[str, int] = {}
 
     def open(self, path: str, flags: int = _PATH, resolve: int = 0) -> int:
         """Open a path of the container: links are followed, and end, within the root. Raises OSError."""
         return k.openat2(self.fd, path, flags, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS | resolve)
+
+    def keep(self, place: str, tree: int) -> None:
+        """Remember a procfs or sysfs that was mounted at a place of the container, for `open_kept`."""
+        if k.fstatfs_type(tree) in (k.PROC_SUPER_MAGIC, k.SYSFS_MAGIC):
+            self._keep("/" + "/".join(part for part in place.split("/") if part not in ("", ".")), k.dup(tree))
+
+    def _keep(self, place: str, fd: int) -> None:
+        if place in self.kept:
+            k.close(self.kept[place])
+        self.kept[place] = fd
+
+    def look_again(self) -> None:
+        """A hook may have mounted another of the kind in the same place: from now on it is that."""
+        for place, kept in list(self.kept.items()):
+            try:
+                fd = self.open(place)
+            except OSError:
+                continue
+            if k.fstatfs_type(fd) == k.fstatfs_type(kept):
+                self._keep(place, fd)
+            else:
+                k.close(fd)
+
+    def forget(self) -> None:
+        """Close what was kept."""
+        for fd in self.kept.values():
+            k.close(fd)
+        self.kept.clear()
+
+    def open_kept(self, path: str) -> int:
+        """As `open`, but what lies in a procfs or sysfs of ours is found in that, wherever it has got to by now.
+
+        Another container that shares our files may exchange the directory that it is mounted on (CVE-2019-19921).
+        """
+        for place, kept in self.kept.items():
+            if path.startswith(place + "/"):
+                resolve = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
+                return k.openat2(kept, path[len(place) + 1 :], _PATH, resolve=resolve)
+        return self.open(path)
 
     def where(self, fd: int) -> str:
         """The path in the container of what was opened, as the kernel sees it now. Raises PyociError if it is outside."""

@@ -11,6 +11,7 @@ import pytest
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError
+from pyoci.rootfs.mounts import new_filesystem
 from pyoci.rootfs.root import Root, is_directory
 from tests.rootfs.roots import descriptors, in_root, refusal
 
@@ -240,3 +241,64 @@ def test_a_directory_that_was_moved_out(image: Path) -> None:
     before, hidden, message = in_root(image, inside)
     assert (before, hidden) == ("/dir/sub", "/dir/sub")
     assert message == f"/tmp lies outside of the root file system {image}"
+
+
+def _procfs_at(root: Root, name: str) -> None:
+    tree = new_filesystem("proc", "proc", [], 0)
+    target = root.open(name)
+    k.move_mount(tree, target)
+    root.keep(f"/./{name}", tree)
+    for fd in (tree, target):
+        os.close(fd)
+
+
+@pytest.mark.needs_root
+def test_a_procfs_is_found_wherever_it_has_got_to(image: Path) -> None:
+    """Its directory is exchanged for another, as who shares the files may do: what lies in it is still what is meant."""
+    (image / "proc").mkdir()
+
+    def inside(root: Root) -> list[Any]:
+        _procfs_at(root, "proc")
+        os.rename(image / "dir", image / "away")
+        k.mount(None, "/", None, k.MS_SLAVE | k.MS_REC)
+        exchanged = os.fork()
+        if exchanged == 0:  # a mount point can be renamed by those alone who do not see that it is one
+            status = os.system(
+                f"unshare -m sh -c 'umount {image}/proc && mv {image}/proc {image}/dir && mkdir {image}/proc'"
+            )
+            os._exit(status != 0)
+        failed = os.waitpid(exchanged, 0)[1]
+        root.look_again()
+        fd = root.open_kept("/proc/sys/kernel/ostype")
+        kind = k.fstatfs_type(fd)
+        os.close(fd)
+        elsewhere = root.open_kept("/away/sub")
+        os.close(elsewhere)
+        root.forget()
+        return [failed, kind, root.kept]
+
+    assert in_root(image, inside) == [0, k.PROC_SUPER_MAGIC, {}]
+
+
+@pytest.mark.needs_root
+def test_what_a_hook_mounts_over_it_is_what_is_meant_then(image: Path) -> None:
+    (image / "proc").mkdir()
+
+    def inside(root: Root) -> list[Any]:
+        _procfs_at(root, "proc")
+        before = os.fstat(root.kept["/proc"]).st_dev
+        k.mount("proc", f"{image}/proc", "proc", 0)
+        root.look_again()
+        after, visible = os.fstat(root.kept["/proc"]).st_dev, os.stat(image / "proc").st_dev
+        root.forget()
+        return [before, after, visible]
+
+    before, after, visible = in_root(image, inside)
+    assert before != after == visible
+
+
+def test_other_file_systems_are_not_kept(root: Root) -> None:
+    fd = root.open("/dir")
+    root.keep("/dir", fd)
+    os.close(fd)
+    assert root.kept == {}
