@@ -7,6 +7,8 @@ option --engines, which `hack/test` takes too. An engine that is missing then is
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import itertools
 import os
@@ -25,7 +27,7 @@ from ..lifecycle.conftest import (
     runtimes_asked_for,
 )
 from ..lifecycle.harness import Runtime
-from .engines import Buildah, Containerd, Cri, Docker, Podman
+from .engines import Buildah, BuildKit, Containerd, Cri, Docker, Podman
 from .images import write_archive
 from .world import World
 
@@ -67,12 +69,12 @@ def archive(place: Path) -> Path:
     return path
 
 
-def world(name: str) -> Iterator[World]:
-    """A world for the engine `name`, if that is installed."""
+def world(name: str, label: str = "") -> Iterator[World]:
+    """A world for the engine `name`, if that is installed. `label` tells several of them apart."""
     for program in PROGRAMS[name]:
         if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
             skip_or_fail(f"needs the program {program!r}")
-    made = World(name)
+    made = World(name + label)
     try:
         yield made
     finally:
@@ -102,6 +104,24 @@ def cri(archive: Path, runtimes: list[Runtime]) -> Iterator[Cri]:
 def docker(archive: Path, runtimes: list[Runtime]) -> Iterator[Docker]:
     for found in world("docker"):
         yield Docker(found, archive, runtimes)
+
+
+@pytest.fixture(scope="module")
+def builders(archive: Path) -> Iterator[Callable[[Runtime], BuildKit]]:
+    """A function that gives the builder of a runtime."""
+    with contextlib.ExitStack() as worlds:
+
+        @functools.cache
+        def builder(name: str, path: str) -> BuildKit:
+            found = worlds.enter_context(contextlib.contextmanager(world)("docker", f"-{name}"))
+            return BuildKit(found, archive, Runtime(name, path))
+
+        yield lambda runtime: builder(runtime.name, runtime.path)
+
+
+@pytest.fixture
+def buildkit(builders: Callable[[Runtime], BuildKit], runtime: Runtime) -> BuildKit:
+    return builders(runtime)
 
 
 @pytest.fixture(scope="module")

@@ -207,6 +207,24 @@ class Docker(Engine):
         return "/run/docker/runtime-runc/moby"
 
 
+class BuildKit(Docker):
+    """The builder in dockerd, which knows no runtime but the one called runc in its PATH, and drives that by `run`."""
+
+    name = "buildkit"
+
+    def __init__(self, world: World, archive: Path, runtime: Runtime) -> None:
+        directory = world.scratch / "bin"
+        directory.mkdir()
+        (directory / "runc").symlink_to(runtime.path)
+        world.environment["PATH"] = f"{directory}:{world.environment['PATH']}"
+        super().__init__(world, archive, [])
+
+    def build(self, context: Path, *options: str, new: bool = True) -> Result:
+        """Build what the directory has a Dockerfile for, with this builder or with the one of old."""
+        words = ("build", *(("--progress", "plain") if new else ()), *options, str(context))
+        return self.call(*words, extra={"DOCKER_BUILDKIT": "1" if new else "0"})
+
+
 class Podman(Engine):
     """podman, which has no daemon: conmon stays with each container and calls podman again at its end.
 

@@ -229,8 +229,8 @@ def test_without_pivot_root(tasks: Tasks) -> None:
     assert tasks.output("--no-pivot", "--", "sh", "-c", "ls / | wc -l; echo here").endswith("here\n")
 
 
-def test_ten_at_once(tasks: Tasks) -> None:
-    names = [tasks.start() for _ in range(10)]
+def test_twenty_at_once(tasks: Tasks) -> None:
+    names = [tasks.start() for _ in range(20)]
     assert {tasks.status(name) for name in names} == {"RUNNING"}
     for name in names:
         tasks.call("kill", name).ok()

@@ -406,8 +406,8 @@ def test_copy_and_diff(boxes: Boxes, place: Path) -> None:
     assert boxes.exec(name, "cat", "/tmp/back").ok().out == "made\n"
 
 
-def test_ten_at_once(boxes: Boxes) -> None:
-    names = [boxes.start("--", "sh", "-c", f"echo {number}; exec pause") for number in range(10)]
+def test_twenty_at_once(boxes: Boxes) -> None:
+    names = [boxes.start("--", "sh", "-c", f"echo {number}; exec pause") for number in range(20)]
     for number, name in enumerate(names):
         eventually(f"the word of {name}", lambda n=number, name=name: boxes.call("logs", name).out == f"{n}\n")  # type: ignore[misc]
     boxes.call("stop", "--time", "5", *names).ok()

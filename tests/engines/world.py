@@ -77,7 +77,7 @@ class World:
         self.scratch.chmod(0o755)
         self.cgroups: list[Path] = []
         self.environment = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",  # the distribution's engines, whatever else is installed
             "HOME": str(self.scratch),
             "TMPDIR": str(self.scratch / "tmp"),
             "XDG_RUNTIME_DIR": "/run",
