@@ -66,6 +66,35 @@ def test_a_denied_call_kills(container: Container, action: str) -> None:
     assert result.out.splitlines()[-1:] == ["159"], f"{result}"
 
 
+def test_an_action_that_sends_a_signal(container: Container) -> None:
+    profile(container, "ALLOW", rule("TRAP", "mkdir", "mkdirat"))
+    assert container.run(args=["sh", "-c", "mkdir /tmp/x; echo $?"]).ok().out.splitlines()[-1:] == ["159"]
+
+
+def test_an_action_that_only_takes_note(container: Container) -> None:
+    profile(container, "ALLOW", rule("LOG", "mkdir", "mkdirat"))
+    container.output("mkdir", "/tmp/x")
+
+
+def test_an_action_that_asks_a_tracer(container: Container) -> None:
+    """There is none, and then the kernel knows no such call."""
+    profile(container, "ALLOW", rule("TRACE", "mkdir", "mkdirat", errnoRet=5))
+    assert "not implemented" in container.run(args=["mkdir", "/tmp/x"]).err
+
+
+def test_a_rule_about_all_values_up_to_one(container: Container) -> None:
+    profile(container, "ALLOW", rule("ERRNO", "kill", args=[{"index": 1, "value": 17, "op": "SCMP_CMP_LE"}]))
+    assert container.sh("kill -17 $$ 2> /dev/null || echo denied; kill -18 $$ && echo allowed") == "denied\nallowed\n"
+
+
+def test_a_rule_wants_all_its_arguments(container: Container) -> None:
+    """Signal 15 to process 1, and neither another signal nor another process."""
+    args = [{"index": index, "value": value, "op": "SCMP_CMP_EQ"} for index, value in ((0, 1), (1, 18))]
+    profile(container, "ALLOW", rule("ERRNO", "kill", args=args))
+    script = "kill -18 1 2> /dev/null || echo denied; kill -0 1 && sleep 9 & kill -18 $! && kill -9 $! && echo allowed"
+    assert container.sh(script) == "denied\nallowed\n"
+
+
 def test_an_allow_list(container: Container) -> None:
     container.linux["seccomp"] = docker_seccomp()
     container.sh("echo hello | cat; ls / > /tmp/list; mkdir /tmp/x; (sleep 0)")

@@ -116,6 +116,24 @@ def test_what_the_agent_is_told(container: Container, agent: Agent) -> None:
     assert (state["id"], state["status"], state["pid"]) == (container.id, "creating", container.pid)
 
 
+def test_the_agent_is_given_what_the_config_has_for_it(container: Container, agent: Agent) -> None:
+    ask(container, agent, "mkdir", "mkdirat")
+    container.linux["seccomp"]["listenerMetadata"] = "for the agent: \u263a"
+    container.create(args=["sleep", "1000"]).ok()
+    assert agent.meet()["metadata"] == "for the agent: \u263a"
+
+
+def test_metadata_without_anybody_to_have_it(container: Container, agent: Agent) -> None:
+    ask(container, agent)
+    del container.linux["seccomp"]["listenerPath"]
+    container.linux["seccomp"] |= {"listenerMetadata": "x", "syscalls": []}
+    result = container.create()
+    if container.runtime.name == "runc" and result.status == 0:
+        pytest.xfail("runc 1.1.5 does not look at it without a listener")
+    result.refused("listenerMetadata")
+    container.leaves_nothing()
+
+
 @differs(runc="1.1.5 tells of a running container")
 def test_what_the_agent_is_told_of_an_exec(container: Container, agent: Agent) -> None:
     ask(container, agent, "mkdir", "mkdirat")
