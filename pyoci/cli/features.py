@@ -56,7 +56,7 @@ def features() -> dict[str, Any]:
             "capabilities": list(capabilities.NAMES),
             "cgroup": {"v1": True, "v2": True, "systemd": systemd, "systemdUser": systemd, "rdma": True},
             "seccomp": {
-                "enabled": True,
+                "enabled": thirdparty.is_there("seccomp"),
                 "actions": sorted(seccomp.ACTIONS),
                 "operators": sorted(seccomp.OPERATORS),
                 "archs": [f"SCMP_ARCH_{name}" for name in _ARCHITECTURES],
@@ -71,4 +71,5 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false", "pyoci.version": __version__},
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }

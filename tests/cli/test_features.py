@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pyoci import seccomp
+from pyoci import seccomp, thirdparty
 from pyoci.cli.features import features
 from pyoci.spec import schemas
 
@@ -74,3 +74,12 @@ def test_hooks() -> None:
     assert features()["hooks"] == [
         "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("library", "path"), [("jeepney", "cgroup/systemd"), ("seccomp", "seccomp/enabled")])
+def test_what_needs_a_library(monkeypatch: pytest.MonkeyPatch, library: str, path: str) -> None:
+    section, key = path.split("/")
+    assert features()["linux"][section][key] is True
+    monkeypatch.setattr(thirdparty, "is_there", lambda name: name != library)
+    assert features()["linux"][section][key] is False
+    assert features()["linux"]["cgroup"]["v2"] is True
