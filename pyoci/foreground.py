@@ -186,8 +186,18 @@ class Foreground:
             if ended == wanted:
                 self.status = status
 
+    def _await(self, pid: int) -> None:
+        """It has ended, but who traces it is told before us, be it a debugger or somebody who wants to be in our way."""
+        try:
+            self.status = waitpid(pid, 0)[1]
+        except OSError as error:
+            if error.errno != ECHILD:
+                raise
+
     def _exit_code(self, pid: int) -> int:
         self._reap(pid)
+        if self.status is None:
+            self._await(pid)
         if self.status is None:
             raise PyociError(f"wait for process {pid}: it ended, but is no child of ours to tell how")
         code = waitstatus_to_exitcode(self.status)

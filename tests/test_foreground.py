@@ -98,6 +98,33 @@ def test_exit_code(mode: str, script: str, code: int) -> None:
     assert run(mode, script).returncode == code
 
 
+TRACER = """
+import ctypes, os, sys
+pid = int(sys.argv[1])
+if ctypes.CDLL(None).ptrace(0x4206, pid, None, None):  # PTRACE_SEIZE
+    sys.exit("may not trace")
+print("ready", flush=True)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+sys.stdin.read(1)
+"""
+
+
+@pytest.mark.needs_root
+def test_a_process_that_somebody_traces(started: list[subprocess.Popen[bytes]]) -> None:
+    """Its end is the tracer's to know first; until then there is nothing to tell, and no error."""
+    program = start(started, "plain", "echo ready; echo $$; read line; exit 7")
+    assert program.stdout is not None and program.stdin is not None
+    pid = program.stdout.readline().decode().strip()
+    tracer = subprocess.Popen([sys.executable, "-c", TRACER, pid], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    started.append(tracer)
+    assert tracer.stdout is not None and tracer.stdout.readline() == b"ready\n"
+    program.stdin.close()
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(0.3)
+    tracer.kill()
+    assert program.wait(PATIENCE) == 7
+
+
 def test_streams_are_the_process_own() -> None:
     result = run("plain", "cat; echo err >&2", b"in\n")
     assert (result.stdout, result.stderr) == (b"in\n", b"err\n")
