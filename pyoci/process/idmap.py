@@ -51,7 +51,9 @@ def _put(path: str, content: bytes) -> None:
         finally:
             k.close(fd)
     except OSError as error:
-        raise failed(f'write "{content.decode().strip()}" to {path}', error) from None
+        first, *others = content.decode().splitlines()
+        more = f" and {len(others)} more" if others else ""
+        raise failed(f'write "{first}"{more} to {path}', error) from None
 
 
 def _help(name: str, pid: int, id_map: tuple[IdMap, ...]) -> None:

@@ -70,7 +70,7 @@ def test_a_map_that_the_kernel_refuses(asleep: Callable[[], int]) -> None:
     pid = asleep()
     overlapping = (IdMap(container=0, host=0, size=10), IdMap(container=5, host=100, size=10))
     assert refusal(write_id_maps, pid, overlapping, one(0)) == (
-        f'write "0 0 10\n5 100 10" to /proc/{pid}/uid_map: invalid argument'
+        f'write "0 0 10" and 1 more to /proc/{pid}/uid_map: invalid argument'
     )
 
 
