@@ -30,7 +30,8 @@ def apply_writes(writes: Iterable[Write], paths: dict[str, str]) -> tuple[str, .
             write = queue.pop()
             directory = paths.get(write.controller)
             if directory is None:
-                notes.append(_no_directory(write))
+                note = _no_directory(write)
+                notes.extend([] if write.silent else [note])
                 continue
             if write.above:
                 _check_above(write, directory)
@@ -51,7 +52,7 @@ def apply_writes(writes: Iterable[Write], paths: dict[str, str]) -> tuple[str, .
                 elif name in write.later:
                     waiting.append(write)
                 elif name in write.tolerate:
-                    notes.append(write_failed(path, write.value, error).message)
+                    notes.extend([] if write.silent else [write_failed(path, write.value, error).message])
                 else:
                     raise write_failed(path, write.value, error, _hint(write, directory, error)) from error
     finally:

@@ -149,7 +149,15 @@ def letters(access: int) -> str:
 
 
 def _line(verb: str, value: str, tolerate: tuple[str, ...]) -> Write:
-    return Write(controller="devices", file=f"devices.{verb}", value=value, why="devices", tolerate=tolerate)
+    # An ordinary user never has the right, nor devices to lose: that is not worth a warning each time.
+    return Write(
+        controller="devices",
+        file=f"devices.{verb}",
+        value=value,
+        why="devices",
+        tolerate=tolerate,
+        silent=bool(tolerate),
+    )
 
 
 def _take_back(exceptions: dict[tuple[int, int, int], int], key: tuple[int, int, int], rule: Rule) -> None:

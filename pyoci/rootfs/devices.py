@@ -54,7 +54,10 @@ def _parent(root: Root, parents: dict[str, int], path: str) -> tuple[int, str]:
 
 
 def _make_node(parent: int, name: str, device: Device) -> bool:
-    """Make the node; False where that is not allowed. One that is there already must be the same (config-linux.md, Devices)."""
+    """Make the node; False where that is not allowed. One that is there already must be the same (config-linux.md, Devices).
+
+    Its owner stays: it may be the host's own node, which a mount has brought.
+    """
     kind, number = _TYPES[device.type], _number(device)
     try:
         k.mknod(name, kind | device.mode, number, dir_fd=parent)
@@ -64,6 +67,7 @@ def _make_node(parent: int, name: str, device: Device) -> bool:
         if error.errno != EEXIST:
             raise
         _check_node(parent, name, device)
+        return True
     k.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
     return True
 

@@ -407,6 +407,18 @@ def test_an_ordinary_user_with_limits_is_told_so() -> None:
     worlds.in_child(lambda: worlds.as_nobody(body))
 
 
+@pytest.mark.needs_cgroup_v1
+def test_an_ordinary_user_hears_nothing_of_device_rules() -> None:
+    """They are in every plan, whatever the config says, and could be had by none."""
+
+    def body() -> None:
+        plan = worlds.planned_for_nobody()
+        assert [write for write in plan.after if write.file.startswith("devices.")]
+        assert manage.apply(plan, manage.create(plan)) == ()
+
+    worlds.in_child(lambda: worlds.as_nobody(body))
+
+
 def test_an_ordinary_user_gets_no_cgroup_by_a_path() -> None:
     def body() -> None:
         plan = worlds.planned(worlds.fresh_path()).replace(devices_lenient=True)
