@@ -4,6 +4,7 @@
  * of the image's /bin is told. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,9 @@ static int is_the_runtime(int pid)
     struct stat program;
 
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    return stat(path, &program) ? 1 : program.st_dev != own_device || program.st_ino != own_program;
+    if (stat(path, &program)) /* of one that has ended there is nothing to be seen, of a hidden one nothing to be had */
+        return errno == EACCES || errno == EPERM;
+    return program.st_dev != own_device || program.st_ino != own_program;
 }
 
 static void tell(const char *what, int pid)
