@@ -39,7 +39,7 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
             return foreground.wait(creation.launcher.pid, creation.launcher.pidfd)
         finally:
             if not options.keep:
-                _remove(container)
+                remove(container)
     finally:
         foreground.close()
 
@@ -63,12 +63,12 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
         creation.give_back(error)
         creation.launcher.kill()
         if container.directory.exists():
-            _remove(container)
+            remove(container)
         raise
     return container
 
 
-def _remove(container: Container) -> None:
+def remove(container: Container) -> None:
     """Remove the container, if it is still there: somebody may have deleted it, and given its id to another."""
     directory, ours = container.directory, container.state
     try:

@@ -36,7 +36,11 @@ def start(settings: Settings, container_id: str) -> None:
     starter = Starter(f"{container.directory.path}/{FIFO}", pidfd)
     starter.release()
     k.close(lock)
-    finish_start(container, starter)
+    try:
+        finish_start(container, starter)
+    except HookFailed as error:
+        _take_back(container, error)
+        raise
     if proxy:
         proxy.await_ready(container.state.init_process_pid, pidfd)
 
@@ -52,13 +56,9 @@ def open_notify_proxy(container: Container) -> Proxy | None:
 
 
 def finish_start(container: Container, starter: Starter) -> None:
-    """See the program executed and run the poststart hooks. A hook that fails stops the container; `delete` is the caller's."""
-    try:
-        starter.await_program()
-        _run_poststart(container)
-    except HookFailed as error:
-        _stop(container, error)
-        raise
+    """See the program executed and run the poststart hooks. Raises HookFailed: then the container's end is the caller's."""
+    starter.await_program()
+    _run_poststart(container)
 
 
 def _run_poststart(container: Container) -> None:
@@ -70,10 +70,11 @@ def _run_poststart(container: Container) -> None:
         run_hooks("poststart", hooks, jsontext.dumps(told).encode(), directory=container.state.bundle)
 
 
-def _stop(container: Container, error: PyociError) -> None:
-    from pyoci.container.delete import end  # only when a hook has failed
+def _take_back(container: Container, error: PyociError) -> None:
+    """A hook that fails is the end of the container (runtime.md, Lifecycle, steps 7 and 9)."""
+    from pyoci.container.run import remove  # only when a hook has failed
 
     try:
-        end(container.state)
+        remove(container)
     except PyociError as another:
         error.add_note(f"and then: {another.message}")

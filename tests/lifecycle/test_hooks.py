@@ -233,21 +233,28 @@ def test_poststop_hooks_run_after_a_failed_create(container: Container, notes: P
     assert (notes / "ran").exists()
 
 
-def test_a_failing_start_container_hook_stops_the_container(container: Container, notes: Path) -> None:
+def test_a_failing_start_container_hook_is_the_end_of_the_container(container: Container, notes: Path) -> None:
     add(container, "startContainer", hook("exit 1"))
+    add(container, "poststop", hook(f"touch {notes}/stopped"))
     container.create(args=["touch", f"{notes}/ran"]).ok()
-    container.start()
+    result = container.start()
     assert container.wait() != 0
-    assert container.status == "stopped"
     assert not (notes / "ran").exists()
+    if container.runtime.name == "pyoci":  # runc's start is over before the hook is
+        result.refused("startContainer")
+        container.leaves_nothing()
+        assert (notes / "stopped").exists()
 
 
 @differs(runc="1.1.5 only warns, as the specification had it then")
-def test_a_failing_poststart_hook_stops_the_container(container: Container) -> None:
+def test_a_failing_poststart_hook_is_the_end_of_the_container(container: Container, notes: Path) -> None:
     add(container, "poststart", hook("echo reason >&2; exit 1"))
+    add(container, "poststop", hook(f"touch {notes}/stopped"))
     container.create(args=["sleep", "1000"]).ok()
     container.start().refused("poststart", "reason")
     assert container.wait() == 137
+    container.leaves_nothing()
+    assert (notes / "stopped").exists()
 
 
 def test_a_failing_poststop_hook_is_only_a_warning(container: Container, notes: Path) -> None:
