@@ -35,7 +35,6 @@ _EARLY: tuple[tuple[str, str, Section, Section | None], ...] = (
     ("cpu", "cpuset", v1.cpuset, v2.cpuset),
     ("cpu", "cpu", v1.realtime, None),
 )
-_ONLY_V1 = ("swappiness", "disableOOMKiller", "useHierarchy")
 
 
 def early(resources: dict[str, Any], available: Container[str]) -> tuple[Write, ...]:
@@ -138,8 +137,8 @@ def ignored(resources: dict[str, Any], available: Container[str]) -> tuple[str, 
     for key in ("kernel", "kernelTCP"):
         if memory.get(key):
             notes.append(f"linux.resources.memory.{key} is ignored: the kernel has no such limit any more")
-    if "memory" not in available:
-        notes += [f"linux.resources.memory.{key} is ignored: cgroup v1 only" for key in _ONLY_V1 if memory.get(key)]
+    if "memory" not in available and memory.get("useHierarchy"):
+        notes.append("linux.resources.memory.useHierarchy is ignored: cgroup v1 only")
     for key, controller in (("classID", "net_cls"), ("priorities", "net_prio")):
         if network.get(key) and controller not in available and "" in available:
             notes.append(f"linux.resources.network.{key} is ignored: cgroup v1 only")

@@ -30,7 +30,10 @@ def _or_max(value: int) -> int | str:
 
 
 def memory(values: dict[str, Any]) -> list[Write]:
-    """Raises CgroupError if swap and limit do not go together."""
+    """Raises CgroupError if swap and limit do not go together, and for what cgroup v2 cannot be told of memory."""
+    for key in ("swappiness", "disableOOMKiller"):
+        if values.get(key):
+            raise CgroupError(f"cgroup v2 has no such property (linux.resources.memory.{key})")
     limit, swap = values.get("limit"), values.get("swap")
     writes = []
     swap_max = swap_limit(limit, swap)

@@ -258,9 +258,17 @@ def test_an_update_takes_the_choice_of_victims_back() -> None:
 
 def test_what_is_ignored_is_told() -> None:
     memory = {"kernel": 1, "kernelTCP": 1, "swappiness": 50, "disableOOMKiller": True, "useHierarchy": True}
-    assert len(limits.ignored({"memory": memory}, V2)) == 5
+    assert len(limits.ignored({"memory": memory}, V2)) == 3
     assert len(limits.ignored({"memory": memory}, V1)) == 2
     assert limits.ignored({"memory": {"limit": 5, "swappiness": 0}}, V2) == ()
+
+
+@pytest.mark.parametrize(("key", "value", "unset"), [("swappiness", 50, 0), ("disableOOMKiller", True, False)])
+def test_what_version_2_cannot_be_told_of_memory(key: str, value: object, unset: object) -> None:
+    """config-linux.md, Unified: what cannot be converted is an error."""
+    with pytest.raises(CgroupError, match=f"memory.{key}"):
+        late({"memory": {key: value}}, V2)
+    assert late({"memory": {key: unset}}, V2) == []
 
 
 def test_unified_line_by_line() -> None:

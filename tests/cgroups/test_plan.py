@@ -88,7 +88,7 @@ def test_v1_in_full() -> None:
 
 
 def test_v2_in_full() -> None:
-    made = planned(V2, "/box", memory={"limit": 4096, "swappiness": 5}, cpu={"cpus": "0"}, pids={"limit": 1})
+    made = planned(V2, "/box", memory={"limit": 4096, "useHierarchy": True}, cpu={"cpus": "0"}, pids={"limit": 1})
     assert made.paths == {"": "/sys/fs/cgroup/box"}
     assert made.directories == ("/sys/fs/cgroup/box",)
     assert made.optional == ()
@@ -96,7 +96,7 @@ def test_v2_in_full() -> None:
     assert [write.text() for write in made.before] == ["cpuset.cpus = 0"]
     assert [write.text() for write in made.after] == ["pids.max = 1", "memory.max = 4096"]
     assert made.devices_by_bpf and made.program
-    assert made.notes == ("linux.resources.memory.swappiness is ignored: cgroup v1 only",)
+    assert made.notes == ("linux.resources.memory.useHierarchy is ignored: cgroup v1 only",)
 
 
 def test_hybrid_needs_the_unified_hierarchy_only_for_its_controllers() -> None:
