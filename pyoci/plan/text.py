@@ -139,7 +139,8 @@ def _root(rootfs: Rootfs) -> Iterator[str]:
     if rootfs.propagation:
         yield f"the host's mounts become {_propagation(rootfs.propagation)} in here"
     if rootfs.parent_mount:
-        yield f"{rootfs.parent_mount} becomes private in here, the rest stays shared with the host"
+        kind = "a slave" if rootfs.propagation == k.MS_SLAVE else "private"
+        yield f"{rootfs.parent_mount} becomes {kind} in here, the rest stays shared with the host"
     if rootfs.mount_label:
         yield f"mounts get the SELinux label {rootfs.mount_label}"
 

@@ -29,16 +29,17 @@ def prepare_root(rootfs: Rootfs, proc: int, opened: int) -> Root:
             return Root(k.open(rootfs.path, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC), rootfs.path, proc)
         if rootfs.propagation:
             k.mount(None, "/", None, rootfs.propagation)
+        unshared = k.MS_SLAVE if rootfs.propagation == k.MS_SLAVE else k.MS_PRIVATE
         if rootfs.parent_mount:
-            step = f"make {rootfs.parent_mount} private"
-            k.mount(None, rootfs.parent_mount, None, k.MS_PRIVATE)
+            step = f"make {rootfs.parent_mount} {'a slave' if unshared == k.MS_SLAVE else 'private'}"
+            k.mount(None, rootfs.parent_mount, None, unshared)
         step = f"bind the root {rootfs.path}"
         place = k.open(rootfs.path, k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
         tree = opened if opened >= 0 else k.open_tree(k.AT_FDCWD, rootfs.path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
         if opened >= 0:
             k.mount_setattr(tree, 0, propagation=k.MS_SLAVE, recursive=True)
         if rootfs.parent_mount:
-            k.mount_setattr(tree, 0, propagation=k.MS_PRIVATE)
+            k.mount_setattr(tree, 0, propagation=unshared)
         k.move_mount(tree, place)
         k.close(place)
     except OSError as error:
