@@ -27,7 +27,7 @@ from ..lifecycle.conftest import (
     runtimes_asked_for,
 )
 from ..lifecycle.harness import Runtime
-from .engines import Buildah, BuildKit, Containerd, Cri, Docker, Podman
+from .engines import Buildah, BuildKit, Containerd, Cri, Docker, Podman, RootlessPodman
 from .images import write_archive
 from .world import World
 
@@ -37,6 +37,7 @@ PROGRAMS = {
     "containerd": ("containerd", "containerd-shim-runc-v2", "ctr"),
     "docker": ("dockerd", "docker", "iptables"),
     "podman": ("podman", "conmon"),
+    "rootless": ("podman", "conmon", "newuidmap"),
     "buildah": ("buildah", "podman"),
 }
 
@@ -128,6 +129,12 @@ def buildkit(builders: Callable[[Runtime], BuildKit], runtime: Runtime) -> Build
 def podman(archive: Path) -> Iterator[Podman]:
     for found in world("podman"):
         yield Podman(found, archive)
+
+
+@pytest.fixture(scope="module")
+def rootless(archive: Path) -> Iterator[RootlessPodman]:
+    for found in world("rootless"):
+        yield RootlessPodman(found, archive)
 
 
 @pytest.fixture(scope="module")

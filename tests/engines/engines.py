@@ -235,10 +235,15 @@ class Podman(Engine):
 
     def __init__(self, world: World, archive: Path) -> None:
         self.world = world
-        configuration = world.scratch / "etc"
-        configuration.mkdir()
+        world.call("mount", "--bind", str(self.configure(world.scratch / "etc", "/run")), "/etc/containers").ok()
+        self.load(archive)
+
+    def configure(self, directory: Path, run: str) -> Path:
+        """Write the configuration. What is kept goes below the directory's parent, what is not below `run`."""
+        directory.mkdir(parents=True)
+        storage = directory.parent / "storage"
         # Without CAP_SYS_RESOURCE the default limits, a million of each, cannot be had.
-        (configuration / "containers.conf").write_text(
+        (directory / "containers.conf").write_text(
             f"""[containers]
 default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
 netns = "none"
@@ -247,19 +252,18 @@ init_path = "/usr/bin/tini-static"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-static_dir = "{world.scratch}/storage/libpod"
-volume_path = "{world.scratch}/volumes"
-tmp_dir = "/run/libpod"
+static_dir = "{storage}/libpod"
+volume_path = "{storage}/volumes"
+tmp_dir = "{run}/libpod"
 infra_image = "{NAME}"
 """
         )
-        (configuration / "storage.conf").write_text(
-            f'[storage]\ndriver = "vfs"\ngraphroot = "{world.scratch}/storage"\nrunroot = "/run/storage"\n'
+        (directory / "storage.conf").write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{storage}"\nrunroot = "{run}/storage"\n'
         )
-        (configuration / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        (configuration / "registries.conf").write_text("unqualified-search-registries = []\n")
-        world.call("mount", "--bind", str(configuration), "/etc/containers").ok()
-        self.load(archive)
+        (directory / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        (directory / "registries.conf").write_text("unqualified-search-registries = []\n")
+        return directory
 
     def load(self, archive: Path) -> None:
         self.call("load", "--input", str(archive)).ok()
@@ -272,6 +276,48 @@ infra_image = "{NAME}"
 
     def state(self, runtime: Runtime) -> str:
         return f"/run/{runtime.name}"
+
+
+class RootlessPodman(Podman):
+    """podman of an ordinary user, who has a range of ids to give away, and no cgroup."""
+
+    name = "rootless podman"
+    uid = 1500
+    ids = (200_000, 65_536)
+
+    def __init__(self, world: World, archive: Path) -> None:
+        self.world = world
+        self.home = world.scratch / "home"
+        self.configure(self.home / ".config" / "containers", self.runtime_directory)
+        for name in ("passwd", "group", "subuid", "subgid"):
+            path = world.scratch / name
+            path.write_text(self._database(name))
+            world.call("mount", "--bind", str(path), f"/etc/{name}").ok()
+        world.call("mkdir", "-p", "-m", "711", "/run/user").ok()
+        world.call("install", "-d", "-o", str(self.uid), "-m", "700", self.runtime_directory).ok()
+        world.call("chown", "-R", f"{self.uid}:{self.uid}", str(self.home)).ok()
+        self.load(archive)
+
+    @property
+    def runtime_directory(self) -> str:
+        return f"/run/user/{self.uid}"
+
+    def _database(self, name: str) -> str:
+        """A file of /etc that knows our user, too."""
+        entry = {
+            "passwd": f"somebody:x:{self.uid}:{self.uid}::{self.home}:/bin/sh",
+            "group": f"somebody:x:{self.uid}:",
+        }.get(name, "somebody:{}:{}".format(*self.ids))
+        path = Path("/etc", name)
+        return f"{path.read_text() if path.exists() else ''}{entry}\n"
+
+    def client(self, *arguments: str) -> tuple[str, ...]:
+        become = ("setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups", "--")
+        environment = (f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime_directory}", "TMPDIR=/tmp")
+        return (*become, "env", "--chdir=/", *environment, "podman", *arguments)
+
+    def state(self, runtime: Runtime) -> str:
+        return f"{self.runtime_directory}/{runtime.name}"
 
 
 class Buildah(Podman):
