@@ -41,6 +41,7 @@ class RuntimeState(Record):
     systemd_unit: what systemd has made for it; "" if its cgroups are ours.
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
     new_keyring: it has a session keyring of its own, for exec to join.
+    streams: what its standard streams are, as /proc/PID/fd shows them, but for those of a terminal of its own.
     intel_rdt_is_own: its class of service was made for it, and goes with it; its monitoring group always does.
     seccomp_flags: those that go with the filter in seccomp.bpf, -1 without one.
     """
@@ -65,6 +66,7 @@ class RuntimeState(Record):
     intel_rdt_mon_path: str = ""
     intel_rdt_is_own: bool = False
     seccomp_flags: int = -1
+    streams: dict[str, str] = {}  # noqa: RUF012  records are never changed
 
 
 def check_id(container_id: str) -> None:
@@ -91,7 +93,7 @@ class StateDir:
     def make(self, root: str) -> None:
         """Claim the id. Raises ContainerExists, PyociError."""
         try:
-            _make_directories(root, 0o700)
+            make_directories(root, 0o700)
             k.mkdir(self.path, 0o711)
         except OSError as error:
             if error.errno == EEXIST:
@@ -306,14 +308,14 @@ def _check_types(state: RuntimeState) -> None:
         value, kind = getattr(state, name), _KINDS[RuntimeState.__annotations__[name]]
         if type(value) is not kind:
             raise TypeError(f"{name} is no {kind.__name__}")
-    for name in ("annotations", "cgroup_paths"):
+    for name in ("annotations", "cgroup_paths", "streams"):
         if not all(isinstance(item, str) for item in getattr(state, name).values()):
             raise TypeError(f"{name} holds what is no str")
     if not all(path.startswith("/") for path in state.cgroup_paths.values()):
         raise TypeError("cgroup_paths holds what is no absolute path")
 
 
-def _make_directories(path: str, mode: int) -> None:
+def make_directories(path: str, mode: int) -> None:
     try:
         k.mkdir(path, mode)
     except FileExistsError:
@@ -321,8 +323,8 @@ def _make_directories(path: str, mode: int) -> None:
     except FileNotFoundError:
         if "/" not in path:
             raise
-        _make_directories(path.rpartition("/")[0], 0o711)
-        _make_directories(path, mode)  # another create may have made it meanwhile
+        make_directories(path.rpartition("/")[0], 0o711)
+        make_directories(path, mode)  # another create may have made it meanwhile
 
 
 def _unlink(path: str) -> None:

@@ -20,6 +20,7 @@ LAYERS = (
     {"cli"},
     {"container"},
     {"foreground"},
+    {"criu"},
     {"process", "relay"},
     {"bundle", "rootfs", "seccomp_cache", "state"},
     {"plan"},

@@ -43,6 +43,8 @@ COMMANDS = {
     "resume": "pyoci.cli.resume",
     "update": "pyoci.cli.update",
     "events": "pyoci.cli.events",
+    "checkpoint": "pyoci.cli.checkpoint",
+    "restore": "pyoci.cli.restore",
     "spec": "pyoci.cli.spec",
     "features": "pyoci.cli.features",
     "validate": "pyoci.cli.validate",
@@ -122,7 +124,7 @@ class _Invocation:
             self.log.container = call.argument(0)
         self.log.debug(f"pyoci {__version__}: {call.command.name}, {call.values}, {call.arguments}")
         if call.outer is not None and call.outer.given("criu"):
-            self.log.warning("--criu is ignored: there is nothing here that would call criu")
+            self.log.warning("--criu is ignored: criu is looked for in $PATH")
         self.failure = call.command.failure
         _harden(call.command.near_container)
         status: int = module.run(call, self.log)

@@ -70,6 +70,6 @@ def features() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false", "pyoci.version": __version__},
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true", "pyoci.version": __version__},
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }

@@ -209,7 +209,7 @@ def _parse_option(call: Call, names: dict[str, Option], words: list[str], at: in
     if not equals:
         at += 1
         if at == len(words):
-            raise _misused(call.command, f"{shown} needs a value")
+            raise _misused(call.command, f"flag needs an argument: {shown}")
         value = words[at]
     if option.kind == REPEAT:
         call.values[option.name] = (*call.texts(option.name), value)

@@ -90,7 +90,14 @@ subreaper to adopt, and what is known about it in a directory below --root.""",
             help="Whether to go on without limits if the cgroup may not be written. With auto, that is so for an"
             " ordinary user and inside a user namespace.",
         ),
-        Option(name="criu", kind=STRING, metavar="PATH", completes="file", hidden=True, help="Ignored."),
+        Option(
+            name="criu",
+            kind=STRING,
+            metavar="PATH",
+            completes="file",
+            hidden=True,
+            help="Ignored: criu is looked for in $PATH.",
+        ),
         Option(name="version", short="v", help="Show the version, and that of the specification."),
     ),
     examples=(

@@ -12,6 +12,7 @@
     create.py    create, and what run and plan share with it
     start.py     start                         run.py       run
     exec.py      exec                          delete.py    delete, and the end of whatever fails
+    checkpoint.py  checkpoint                restore.py  restore
 
 Where a container stands is never stored; it follows from its init, its fifo and its freezer. Each command imports the one
 module that it needs.

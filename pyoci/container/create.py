@@ -18,6 +18,7 @@ from pyoci.container.handover import (
     connect_pidfd_socket,
     keep_inherited,
     listen_fds,
+    own_streams,
     send_pidfd,
     write_pid_file,
 )
@@ -93,7 +94,7 @@ class Creation:
         receiver = connect_pidfd_socket(self.options.pidfd_socket)
         self.directory.make(self.settings.root)
         self.state = self._record(bundle, host, plan)
-        self.launcher = Launcher(plan, {}, hook_state(self.state), host.rootless)
+        self.launcher = self._make_launcher(plan, host)
         try:
             self._make(bundle, plan, console)
             self._tell(receiver)
@@ -101,33 +102,49 @@ class Creation:
             self._undo(bundle, error)
             raise
 
+    def _make_launcher(self, plan: Plan, host: Host) -> Launcher:
+        return Launcher(plan, {}, hook_state(self.state), host.rootless)
+
     def _make(self, bundle: Bundle, plan: Plan, console: int) -> None:
         directory, launcher = self.directory, self.launcher
-        program = _compile(plan, self.settings.root)
-        directory.save(self.state)
-        directory.write(CONFIG, bundle.text.encode())
-        if program:
-            directory.write(FILTER, program)
+        program = self._claim(bundle, plan)
         if plan.notifies:
             from pyoci.notify import make_directory  # few callers wait to be told
 
             make_directory(f"{directory.path}/{NOTIFY}")
         fifo = f"{directory.path}/{UNFINISHED}"
         exec_fifo.make(fifo, *fifo_owner(plan))
-        self.cgroups = launcher.paths = create_cgroups(plan.cgroup, mark_of(self.settings.root, directory.id))
-        if plan.intel_rdt:
-            from pyoci.process.intel_rdt import make  # few hosts have it
-
-            self.state = self.state.replace(intel_rdt_is_own=make(plan.intel_rdt))
+        self._make_cgroups(plan)
         launcher.clone(fifo, program, console, self.inherited)
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
         launcher.serve()
         if launcher.paths != self.state.cgroup_paths:
             self._save(launcher.paths)
         self._finish(fifo)
-        for warning in launcher.warnings:
+        self._pass_on()
+
+    def _claim(self, bundle: Bundle, plan: Plan) -> bytes:
+        """Write down what will be made, and from what; the compiled filter."""
+        program = _compile(plan, self.settings.root)
+        self.directory.save(self.state)
+        self.directory.write(CONFIG, bundle.text.encode())
+        if program:
+            self.directory.write(FILTER, program)
+        return program
+
+    def _make_cgroups(self, plan: Plan) -> None:
+        mark = mark_of(self.settings.root, self.directory.id)
+        self.cgroups = self.launcher.paths = create_cgroups(plan.cgroup, mark)
+        if plan.intel_rdt:
+            from pyoci.process.intel_rdt import make  # few hosts have it
+
+            self.state = self.state.replace(intel_rdt_is_own=make(plan.intel_rdt))
+
+    def _pass_on(self) -> None:
+        """Say what the launcher has to say."""
+        for warning in self.launcher.warnings:
             self.settings.log.warning(warning)
-        for remark in launcher.remarks:
+        for remark in self.launcher.remarks:
             self.settings.log.debug(remark)
 
     def _finish(self, fifo: str) -> None:
@@ -157,6 +174,7 @@ class Creation:
             creator_start=states.start_time(k.getpid())[1],
             rootless=host.rootless,
             seccomp_flags=plan.seccomp.flags if plan.seccomp else -1,
+            streams={} if plan.process.terminal else own_streams(),
             systemd_cgroup=plan.cgroup.unit is not None,
             systemd_unit=plan.cgroup.unit.name if plan.cgroup.unit else "",
             shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,

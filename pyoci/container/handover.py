@@ -35,6 +35,11 @@ def listen_fds() -> int:
     return int(count) if count.isdigit() and pid == b"%d" % k.getpid() else 0
 
 
+def own_streams() -> dict[str, str]:
+    """What our standard streams are, by number: a container without a terminal gets them, and a restored one others."""
+    return {stream: k.readlink(f"/proc/self/fd/{stream}") for stream in ("0", "1", "2")}
+
+
 def connect_pidfd_socket(path: str) -> int:
     """A connection to whoever wants a pidfd (--pidfd-socket), made while nothing is; -1 for nobody. Raises PyociError."""
     if not path:

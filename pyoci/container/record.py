@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.criu.options import CriuOptions
     from pyoci.log import Log
 
 
@@ -41,6 +42,12 @@ class CreateOptions(Record):
     detach: bool = False
     keep: bool = False
     no_subreaper: bool = False
+
+
+class RestoreOptions(CreateOptions):
+    """The options of restore: those of run, and criu's."""
+
+    criu: CriuOptions
 
 
 class ExecOptions(Record):

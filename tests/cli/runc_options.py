@@ -49,8 +49,6 @@ RUNC_1_5: dict[str, dict[str, str]] = {
 """By command, the global options being those of no command: names of options, and their short ones after a colon."""
 
 REASONS = {
-    ("checkpoint", ""): "not there yet",
-    ("restore", ""): "not there yet",
     ("init", ""): "runc calls itself so inside the container; pyoci clones, and executes nothing of its own there",
 }
 """Why an option of a command, or with no option the command itself, is not pyoci's."""

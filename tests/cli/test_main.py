@@ -54,11 +54,11 @@ USAGE_ERRORS = [
     (["creat"], "did you mean create?"),
     (["--frobnicate"], "unknown option --frobnicate"),
     (["--frobnicate", "--log", "LOG", "list"], "unknown option --frobnicate"),
-    (["--root"], "--root needs a value"),
+    (["--root"], "flag needs an argument: --root"),
     (["--log-format", "xml", "list"], "invalid log-format 'xml': it is one of text, json"),
     (["spec", "one"], "spec: nothing is expected after 0 arguments: 'one'"),
     (["spec", "--frobnicate"], "spec: unknown option --frobnicate"),
-    (["spec", "--bundle"], "spec: --bundle needs a value"),
+    (["spec", "--bundle"], "spec: flag needs an argument: --bundle"),
     (["frobnicate", "--help"], "No help topic for 'frobnicate'"),
     (["help", "frobnicate"], "unknown command 'frobnicate'"),
 ]

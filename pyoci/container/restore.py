@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""restore: a container made of the bundle, as create does it, but for its processes, which criu brings back."""
+
+from __future__ import annotations
+
+from pyoci import syscalls as k
+from pyoci.container.create import Creation
+from pyoci.container.handover import keep_inherited
+from pyoci.container.record import Container, hook_state
+from pyoci.container.run import remove
+from pyoci.criu.images import Directories
+from pyoci.criu.options import CONFIG_FILES, config_file
+from pyoci.criu.restorer import Restorer
+from pyoci.errors import SpecError, failed
+from pyoci.foreground import Foreground
+from pyoci.notify import INSIDE, make_directory
+from pyoci.state import NOTIFY, UNFINISHED
+from pyoci.terminal import receive_master
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.bundle import Bundle
+    from pyoci.container.record import RestoreOptions, Settings
+    from pyoci.host import Host
+    from pyoci.plan.model import Plan
+
+ROOT = "criu-root"
+
+
+def restore(settings: Settings, container_id: str, options: RestoreOptions) -> int:
+    """Restore a container: 0 once it runs if detached, else the exit code of its init when that has ended.
+
+    Raises SpecError, PyociError; then nothing is left.
+    """
+    inherited = keep_inherited(0, settings.log.fd, 0)
+    if options.detach:
+        Restoration(settings, container_id, options, inherited).create()
+        return 0
+    foreground = Foreground(subreaper=not options.no_subreaper)
+    try:
+        foreground.prepare()
+        restoration = Restoration(settings, container_id, options, inherited, foreground=True)
+        restoration.create()
+        try:
+            if restoration.console >= 0:
+                foreground.attach(receive_master(restoration.console))
+            return foreground.wait(restoration.launcher.pid, restoration.launcher.pidfd)
+        finally:
+            remove(Container(settings, container_id))
+    finally:
+        foreground.close()
+
+
+class Restoration(Creation):
+    """One container being restored."""
+
+    launcher: Restorer
+    options: RestoreOptions
+
+    def _make_launcher(self, plan: Plan, host: Host) -> Restorer:
+        self.parent_mount = host.mount_point_of(self.directory.path)
+        return Restorer(_as_restored(plan), {}, hook_state(self.state), host.rootless)
+
+    def _make(self, bundle: Bundle, plan: Plan, console: int) -> None:
+        with Directories(self.options.criu, new=False) as directories:
+            self._claim(bundle, plan)
+            self._restore(plan, directories, console)
+        self._pass_on()
+
+    def _restore(self, plan: Plan, directories: Directories, console: int) -> None:
+        directory, restorer = self.directory, self.launcher
+        directory.write(UNFINISHED, b"")
+        root, notify = f"{directory.path}/{ROOT}", f"{directory.path}/{NOTIFY}"
+        make_directory(notify)  # if the container had its own when it was saved, it expects one
+        try:
+            k.mkdir(root, 0o755)
+        except OSError as error:
+            raise failed(f"make {root}", error) from None
+        self._make_cgroups(plan)
+        restorer.start(directories, root, self.parent_mount)
+        self._save(plan.cgroup.paths if plan.cgroup.unit else restorer.paths)
+        restorer.enter_cgroups()
+        chosen = config_file(plan.annotations, [path for path in CONFIG_FILES if k.access(path, 0)])
+        restorer.restore(self.options.criu, {INSIDE: notify}, chosen, console, lambda: self._save(restorer.paths))
+        if console >= 0:
+            k.close(console)
+        for remove_one, path in ((k.rmdir, root), (k.unlink, f"{directory.path}/{UNFINISHED}")):
+            try:
+                remove_one(path)
+            except OSError as error:
+                raise failed(f"remove {path}", error) from None
+
+
+def _as_restored(plan: Plan) -> Plan:
+    """What of the plan is to be done once more. Raises SpecError for what criu cannot do."""
+    for join in plan.namespaces.join:
+        if join.flag in (k.CLONE_NEWCGROUP, k.CLONE_NEWNS):
+            raise SpecError(
+                f"criu cannot restore a container into a {join.type} namespace that is there already: {join.path}"
+            )
+    # Whether a program is ready it has said long ago.
+    return plan.replace(mounts=tuple(mount for mount in plan.mounts if mount.destination != INSIDE))
