@@ -12,6 +12,8 @@ import ctypes
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +127,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="have pyoci run in a filter that answers ENOSYS or EPERM to these system calls, as in --block EPERM:clone3",
     )
     parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
+    parser.addoption(
+        "--systemd-cgroup", action="store_true", help="run the lifecycle tests with cgroups that systemd makes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -162,6 +167,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             reason = missing(mark.name)
             if reason is not None:
                 skip_or_fail(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def facts_about_the_place(
+    request: pytest.FixtureRequest, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """Where these tests were run, for those who read their results (--junit-xml), as hack/test-report does."""
+    release = Path("/etc/os-release").read_text().splitlines()
+    named = next((line.partition("=")[2].strip('"') for line in release if line.startswith("PRETTY_NAME=")), "")
+    systemd = "none"
+    if not missing("needs_systemd"):
+        told = subprocess.run(["systemctl", "--version"], check=True, capture_output=True, text=True)
+        systemd = told.stdout.split()[1]
+    facts = {
+        "tests": " ".join(request.config.args),
+        "system": named,
+        "kernel": os.uname().release,
+        "Python": ".".join(map(str, sys.version_info[:3])),
+        "systemd": systemd,
+        "cgroup": "v1" if not missing("needs_cgroup_v1") else "none" if missing("needs_cgroup_v2") else "v2",
+        "user": "root" if os.geteuid() == 0 else "ordinary",
+    }
+    for name, fact in facts.items():
+        record_testsuite_property(name, fact)
 
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,10 @@ def device_rule(allow: bool, access: str, kind: str | None = None, major: int = 
 
 
 def base_config(cgroups_path: str | None = None) -> Config:
-    """What `spec` prints, without a terminal and with a rootfs that may be written to."""
+    """What `spec` prints, without a terminal and with a rootfs that may be written to.
+
+    For an ordinary user it has a user namespace, and no path: his cgroups can be beside his own only.
+    """
     config: Config = {
         "ociVersion": "1.0.2",
         "process": {
@@ -79,9 +84,32 @@ def base_config(cgroups_path: str | None = None) -> Config:
             "readonlyPaths": list(READONLY_PATHS),
         },
     }  # fmt: skip
-    if cgroups_path is not None:
+    if os.geteuid() != 0:
+        _make_rootless(config)
+    elif cgroups_path is not None:
         config["linux"]["cgroupsPath"] = cgroups_path
     return config
+
+
+def _make_rootless(config: Config) -> None:
+    """A user namespace whose root is the caller, the others being the ids that /etc/subuid and /etc/subgid give him."""
+    config["linux"]["namespaces"].append({"type": "user"})
+    for name, own, file in (("uidMappings", os.geteuid(), "subuid"), ("gidMappings", os.getegid(), "subgid")):
+        first, count = subordinate_ids(file) or (0, 0)
+        config["linux"][name] = [
+            {"containerID": 0, "hostID": own, "size": 1},
+            {"containerID": 1, "hostID": first, "size": min(count, 65_535)},
+        ]
+
+
+def subordinate_ids(file: str) -> tuple[int, int] | None:
+    """The first range that /etc/`file` gives the caller: where it starts and how long it is."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    for line in Path("/etc", file).read_text().splitlines():
+        name, first, count = line.split(":")
+        if name in (user, str(os.geteuid())):
+            return int(first), int(count)
+    return None
 
 
 def docker_seccomp() -> Config:

@@ -22,10 +22,9 @@ import pytest
 from ..conftest import missing, skip_or_fail
 from ..security.blocking import blocked
 from .harness import Container, Runtime
+from .hindrances import hindrance
 
 REPOSITORY = Path(__file__).parent.parent.parent
-
-pytestmark = [pytest.mark.needs_root]
 
 
 def runtimes_asked_for(config: pytest.Config) -> list[str]:
@@ -41,13 +40,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("runtime", paths, ids=[os.path.basename(path) for path in paths], indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = os.path.dirname(__file__)
     for item in items:
         if not str(item.path).startswith(here):
             continue
-        for name in ("needs_root", "needs_busybox", "needs_cgroups"):
+        for name in ("needs_busybox", "needs_cgroups"):
             item.add_marker(getattr(pytest.mark, name))
+        if (reason := hindrance(item.nodeid, bool(config.getoption("--systemd-cgroup")))) is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
         callspec = getattr(item, "callspec", None)
         runtime = os.path.basename(callspec.params.get("runtime", "")) if callspec else ""
         for mark in item.iter_markers("differs"):
@@ -165,9 +166,11 @@ def containers(
     scratch = Path(tempfile.mkdtemp(dir=place, prefix="test-"))
     scratch.chmod(0o755)
     made: list[Container] = []
+    systemd = bool(request.config.getoption("--systemd-cgroup"))
 
     def make() -> Container:
-        made.append(Container(runtime, scratch, f"pyoci-test-{os.getpid()}-{next(_numbers)}", busybox, siblings=made))
+        name = f"pyoci-test-{os.getpid()}-{next(_numbers)}"
+        made.append(Container(runtime, scratch, name, busybox, siblings=made, systemd=systemd))
         return made[-1]
 
     yield make

@@ -196,6 +196,7 @@ class Container:
     siblings: list[Container] = field(default_factory=list)
     live: list[subprocess.Popen[bytes]] = field(default_factory=list)
     calls: int = 0
+    systemd: bool = False
 
     def __post_init__(self) -> None:
         self.root = self.scratch / "state"
@@ -206,7 +207,7 @@ class Container:
         self.bundle.chmod(0o755)
         self.rootfs.mkdir()
         self.fill(self.rootfs)
-        self.config = base_config(f"/{self.id}")
+        self.config = base_config(None if self.systemd else f"/{self.id}")
 
     # The parts of the config that most tests touch.
 
@@ -236,7 +237,8 @@ class Container:
     # Calls.
 
     def argv(self, *arguments: str) -> list[str]:
-        return [self.runtime.path, "--root", str(self.root), *arguments]
+        driver = ["--systemd-cgroup"] if self.systemd else []
+        return [self.runtime.path, "--root", str(self.root), *driver, *arguments]
 
     def background(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for it; its streams are files unless `options` say otherwise."""
