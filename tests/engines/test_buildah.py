@@ -94,6 +94,19 @@ def test_a_build_that_fails(buildah: Buildah, runtime: Runtime, tmp_path: Path) 
     assert "words" in result.out
 
 
+def test_stages_at_once(buildah: Buildah, runtime: Runtime, tmp_path: Path, fresh: Callable[[], str]) -> None:
+    name = f"localhost/{fresh()}"
+    stages = [f"FROM {NAME} AS s{n}\nRUN sleep 0.5; echo {n} > /made{n}\n" for n in range(10)]
+    copies = [f"COPY --from=s{n} /made{n} /\n" for n in range(10)]
+    (tmp_path / "Dockerfile").write_text("".join([*stages, f"FROM {NAME}\n", *copies]))
+    buildah.call(*buildah.words(runtime, "build", "--jobs", "10", "--tag", name, str(tmp_path)), timeout=120).ok()
+    container = buildah.call("from", name).ok().out.strip()
+    shown = buildah.call(*buildah.words(runtime, "run", container, "sh", "-c", "cat /made*")).ok().out
+    assert shown.split() == list("0123456789")
+    buildah.call("rm", container).ok()
+    assert not buildah.kept(runtime)
+
+
 def test_a_debugging_runtime(buildah: Buildah, runtime: Runtime) -> None:
     container = buildah.call("from", NAME).ok().out.strip()
     words = buildah.words(runtime, "run", "--runtime-flag", "debug", container, "echo", "hello")

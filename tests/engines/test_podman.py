@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,47 @@ def test_mapped_ids(podman: Podman, runtime: Runtime) -> None:
         podman.run(runtime, "--rm", *maps, NAME, "sh", "-c", "id -u; cat /proc/self/uid_map; stat -c %u /bin").ok().out
     )
     assert shown.split() == ["0", "0", "100000", "5000", "0"]
+
+
+def test_ids_of_its_own(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
+    """podman chooses the range for each container, from those of the user called containers."""
+    for name in ("subuid", "subgid"):
+        path = podman.world.scratch / name
+        if not path.exists():
+            path.write_text("containers:2000000:1000000\n")
+            podman.world.call("touch", f"/etc/{name}").ok()
+            podman.world.call("mount", "--bind", str(path), f"/etc/{name}").ok()
+    script = "id -u; cut -c 12- /proc/self/uid_map; stat -c %u /bin"
+    options = ("--detach", "--userns", "auto:size=2000")
+    names = [fresh(), fresh()]
+    for name in names:
+        podman.run(runtime, *options, "--name", name, NAME, "sh", "-c", f"{script}; exec pause").ok()
+        eventually("its words", lambda name=name: len(podman.call("logs", name).out.split()) == 4)  # type: ignore[misc]
+    first, second = (podman.call("logs", name).ok().out.split() for name in names)
+    assert (first[0], first[2], first[3]) == ("0", "2000", "0")
+    assert first[1] != second[1]
+    podman.call("rm", "--force", "--time", "1", *names).ok()
+
+
+def test_a_pod_with_mapped_ids(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
+    name = fresh()
+    words = ("pod", "create", "--name", name, "--infra-command", "/bin/pause", "--uidmap", "0:100000:5000")
+    podman.call(*podman.words(runtime, *words, "--gidmap", "0:100000:5000")).ok()
+    shown = podman.run(runtime, "--rm", "--pod", name, NAME, "sh", "-c", "id -u; cat /proc/self/uid_map").ok().out
+    assert shown.split() == ["0", "0", "100000", "5000"]
+    # Now and then podman finds the mounts of the first container busy, which are on their way out.
+    eventually("the removal", lambda: podman.call("pod", "rm", "--force", "--ignore", "--time", "1", name).status == 0)
+    assert not podman.kept(runtime)
+
+
+@pytest.mark.parametrize("isolation", ["oci", "rootless"])
+def test_a_build(podman: Podman, runtime: Runtime, tmp_path: Path, fresh: Callable[[], str], isolation: str) -> None:
+    image = f"localhost/{fresh()}"
+    (tmp_path / "Dockerfile").write_text(f"FROM {NAME}\nRUN id -u > /made\nUSER 1000\nCMD cat /made; id -u\n")
+    words = ("build", "--network", "none", "--isolation", isolation, "--tag", image, str(tmp_path))
+    podman.call(*podman.words(runtime, *words)).ok()
+    assert podman.run(runtime, "--rm", image).ok().out == "0\n1000\n"
+    podman.call("rmi", image).ok()
 
 
 def test_a_tmpfs_over_content(podman: Podman, runtime: Runtime) -> None:
