@@ -88,7 +88,8 @@ def test_a_late_hook_that_takes_too_long_has_failed(container: Container, kind: 
 
 
 @with_kinds(
-    dict.fromkeys(BEFORE_START, "1.1.5 gives the number alone") | {"poststart": "1.1.5 runs poststart hooks in create"},
+    dict.fromkeys(BEFORE_START, "1.1.5 gives the number alone")
+    | {"startContainer": "1.1.5 tells of a start", "poststart": "1.1.5 runs poststart hooks in create"},
     KINDS[:5],
 )
 def test_all_of_a_failure_is_told(container: Container, kind: str) -> None:
