@@ -128,6 +128,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
     parser.addoption(
+        "--engine", action="append", default=[], metavar="NAME", help="run those that drive this one (may be repeated)"
+    )
+    parser.addoption(
         "--systemd-cgroup", action="store_true", help="run the lifecycle tests with cgroups that systemd makes"
     )
 

@@ -2,7 +2,8 @@
 """Real engines, each in a world of its own, driving pyoci and, for comparison, runc.
 
 These tests take minutes and need packages that nothing else here needs, so they only run when asked for: with the
-option --engines, which `hack/test` takes too. An engine that is missing then is a failure if PYOCI_CI=1.
+option --engines, or with --engine and the name of one. `hack/test` takes both, too. An engine that is missing then is a
+failure if PYOCI_CI=1.
 """
 
 from __future__ import annotations
@@ -47,10 +48,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not str(item.path).startswith(here):
             continue
-        if not config.getoption("--engines"):
+        if not is_asked_for(config, engine_of(item)):
             item.add_marker(pytest.mark.skip(reason="drives real engines, which takes --engines"))
         for name in ("needs_root", "needs_busybox", "needs_cgroups", "needs_unshare", "needs_ip"):
             item.add_marker(getattr(pytest.mark, name))
+
+
+def engine_of(item: pytest.Item) -> str:
+    """The engine that a test drives: one of its parameters, or what its module is named for."""
+    callspec = getattr(item, "callspec", None)
+    named = str(item.path.stem).removeprefix("test_").removesuffix("_podman")
+    return str(callspec.params.get("engine", named)) if callspec else named
+
+
+def is_asked_for(config: pytest.Config, engine: str) -> bool:
+    return bool(config.getoption("--engines")) or engine in config.getoption("--engine")
+
+
+@pytest.fixture(autouse=True)
+def described(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    """Say in a file of results what was tested, for hack/engines-table."""
+    record_property("engine", engine_of(request.node))
+    record_property("runtime", os.path.basename(request.node.callspec.params["runtime"]))
 
 
 @pytest.fixture(scope="session")
