@@ -53,8 +53,8 @@ def test_shell_scripts_are_sound() -> None:
 
 
 def test_every_source_file_names_its_licence() -> None:
-    sources = [path for pattern in ("**/*.py", "**/*.c") for path in (REPOSITORY / "pyoci").glob(pattern)]
-    sources += (REPOSITORY / "tests").glob("**/*.py")
+    places = [REPOSITORY / name for name in ("pyoci", "conformance", "tests")]
+    sources = [path for place in places for pattern in ("**/*.py", "**/*.c") for path in place.glob(pattern)]
     sources += [REPOSITORY / name for name in shell_scripts()]
     line = b"SPDX-License-Identifier: Apache-2.0"
     assert [str(path) for path in sources if line not in b"".join(path.read_bytes().splitlines()[:2])] == []
