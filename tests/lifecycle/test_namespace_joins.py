@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .configs import with_user_namespace
+from .configs import bind, with_user_namespace, without_namespace
 from .harness import Container, namespace_of
 from .test_namespaces import KINDS, want
 
@@ -128,6 +128,49 @@ def test_a_joined_user_namespace_with_what_is_not_its_own(
     container.start().ok()
     if container.runtime.name != "runc":  # 1.1.5 cannot enter it again
         assert container.exec("id", "-u").ok().out == "0\n"
+
+
+# Everything at once
+
+HOST, NEW, JOINED = WAYS = ("the host's", "new", "joined")
+
+
+@pytest.fixture
+def pausing(containers: Callable[[], Container]) -> int:
+    """A container with namespaces to be joined, all of the host's user namespace."""
+    made = containers()
+    want(made, "cgroup")
+    made.launch()
+    return made.pid
+
+
+@pytest.mark.parametrize("users", [HOST, NEW])
+@pytest.mark.parametrize("pids", WAYS)
+@pytest.mark.parametrize("cgroups", WAYS)
+def test_every_combination(pausing: int, container: Container, users: str, pids: str, cgroups: str) -> None:
+    """Each kind in each way that it can be had, with all ways of the others, in a new user namespace and without."""
+    if container.runtime.name != "pyoci":
+        pytest.skip("other runtimes have the combinations above")
+    prepare(container)
+    if users == NEW:
+        with_user_namespace(container.config)
+        if pids != NEW:  # procfs is for the owner of the pid namespace
+            container.mounts[:] = [one for one in container.mounts if one["type"] != "proc"]
+            container.mounts.insert(0, bind("/proc", "/proc", "rbind"))
+    for network, ipc in itertools.product(WAYS, WAYS):
+        ways = {"network": network, "ipc": ipc, "uts": ipc, "pid": pids, "cgroup": cgroups}
+        for kind, way in ways.items():
+            without_namespace(container.config, kind)
+            if way != HOST:
+                want(container, kind, path_of(pausing, kind) if way == JOINED else None)
+        container.create(args=["sleep", "1000"]).ok()
+        for kind, way in ways.items():
+            seen = namespace_of(container.pid, KINDS[kind])
+            assert (seen == namespace_of("self", KINDS[kind])) == (way == HOST), (kind, ways)
+            assert (seen == namespace_of(pausing, KINDS[kind])) == (way == JOINED), (kind, ways)
+        assert (namespace_of(container.pid, "user") == namespace_of("self", "user")) == (users == HOST), ways
+        container.delete("--force").ok()
+        container.wait()
 
 
 # Time
