@@ -127,6 +127,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="have pyoci run in a filter that answers ENOSYS or EPERM to these system calls, as in --block EPERM:clone3",
     )
     parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
+    parser.addoption("--guest", action="store_true", help="run some tests in a guest of hack/vm, too, at the same time")
     parser.addoption(
         "--engine", action="append", default=[], metavar="NAME", help="run those that drive this one (may be repeated)"
     )
