@@ -63,6 +63,13 @@ def lacks_program(name: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else f"needs the program {name!r}"
 
 
+def lacks_criu() -> str | None:
+    if shutil.which("criu") is None:
+        return "needs the program 'criu'"
+    checked = subprocess.run(["criu", "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return f"needs another kernel or criu: {checked.stderr.strip()[-200:]}" if checked.returncode else None
+
+
 def lacks_static_busybox() -> str | None:
     busybox = shutil.which("busybox")
     if busybox is None:
@@ -105,7 +112,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_strace": ("strace", lacks_program("strace")),
     "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),
     "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
-    "needs_criu": ("criu", lacks_program("criu")),
+    "needs_criu": ("a criu that this kernel is enough for", lacks_criu),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
 }
 
@@ -127,10 +134,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="have pyoci run in a filter that answers ENOSYS or EPERM to these system calls, as in --block EPERM:clone3",
     )
     parser.addoption("--engines", action="store_true", help="run the tests that drive real engines, too")
-    parser.addoption("--guest", action="store_true", help="run some tests in a guest of hack/vm, too, at the same time")
     parser.addoption(
         "--engine", action="append", default=[], metavar="NAME", help="run those that drive this one (may be repeated)"
     )
+    parser.addoption("--guest", action="store_true", help="run some tests in a guest of hack/vm, too, at the same time")
     parser.addoption(
         "--systemd-cgroup", action="store_true", help="run the lifecycle tests with cgroups that systemd makes"
     )
@@ -164,8 +171,11 @@ def skip_or_fail(reason: str) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers():
         # A test for ordinary users and one for root never run together, and few machines that tests run on have been
-        # booted by systemd or have cgroup v2 alone, so these needs are never a failure.
-        if mark.name in ("needs_ordinary_user", "needs_systemd", "needs_cgroup_v2") and missing(mark.name):
+        # booted by systemd or have cgroup v2 alone, or a kernel and a criu that go together, so these needs are never
+        # a failure.
+        if mark.name in ("needs_ordinary_user", "needs_systemd", "needs_cgroup_v2", "needs_criu") and missing(
+            mark.name
+        ):
             pytest.skip(str(missing(mark.name)))
         if mark.name in NEEDS:
             reason = missing(mark.name)

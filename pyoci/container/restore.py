@@ -59,9 +59,12 @@ class Restoration(Creation):
 
     def _make_launcher(self, plan: Plan, host: Host) -> Restorer:
         self.parent_mount = host.mount_point_of(self.directory.path)
-        return Restorer(_as_restored(plan), {}, hook_state(self.state), host.rootless)
+        # Whether its program is ready it has said long ago, so that is not a mount of ours to make.
+        mounts = tuple(mount for mount in plan.mounts if mount.destination != INSIDE)
+        return Restorer(plan.replace(mounts=mounts), {}, hook_state(self.state), host.rootless)
 
     def _make(self, bundle: Bundle, plan: Plan, console: int) -> None:
+        _check(plan)
         with Directories(self.options.criu, new=False) as directories:
             self._claim(bundle, plan)
             self._restore(plan, directories, console)
@@ -91,12 +94,9 @@ class Restoration(Creation):
                 raise failed(f"remove {path}", error) from None
 
 
-def _as_restored(plan: Plan) -> Plan:
-    """What of the plan is to be done once more. Raises SpecError for what criu cannot do."""
+def _check(plan: Plan) -> None:
     for join in plan.namespaces.join:
         if join.flag in (k.CLONE_NEWCGROUP, k.CLONE_NEWNS):
             raise SpecError(
                 f"criu cannot restore a container into a {join.type} namespace that is there already: {join.path}"
             )
-    # Whether a program is ready it has said long ago.
-    return plan.replace(mounts=tuple(mount for mount in plan.mounts if mount.destination != INSIDE))

@@ -7,7 +7,7 @@ from pyoci import syscalls as k
 
 _TAIL = 256 << 10
 _MARK = "Error ("
-_SUMMARIES = ("FAILED", "failed, error", "Unable to ", "exited with", "killed by signal")
+_SUMMARIES = ("FAILED", "failed, error", "failed with -", "exited with", "killed by signal")
 """What criu says at the end about anything that went wrong before."""
 
 
