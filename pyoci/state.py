@@ -43,6 +43,7 @@ class RuntimeState(Record):
     new_keyring: it has a session keyring of its own, for exec to join.
     streams: what its standard streams are, as /proc/PID/fd shows them, but for those of a terminal of its own.
     intel_rdt_is_own: its class of service was made for it, and goes with it; its monitoring group always does.
+    root_mount: the id of the mount on the host that its root is, with its own mounts below; 0 if it has a mount namespace.
     seccomp_flags: those that go with the filter in seccomp.bpf, -1 without one.
     """
 
@@ -65,6 +66,7 @@ class RuntimeState(Record):
     intel_rdt_path: str = ""
     intel_rdt_mon_path: str = ""
     intel_rdt_is_own: bool = False
+    root_mount: int = 0
     seccomp_flags: int = -1
     streams: dict[str, str] = {}  # noqa: RUF012  records are never changed
 

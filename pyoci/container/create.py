@@ -115,6 +115,10 @@ class Creation:
         fifo = f"{directory.path}/{UNFINISHED}"
         exec_fifo.make(fifo, *fifo_owner(plan))
         self._make_cgroups(plan)
+        if plan.rootfs.on_host:
+            from pyoci.rootfs.attach import attach  # few containers have no mount namespace
+
+            attach(plan.rootfs.path, self._save_mount)
         launcher.clone(fifo, program, console, self.inherited)
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
         launcher.serve()
@@ -189,6 +193,10 @@ class Creation:
         self.state = self.state.replace(
             cgroup_paths=paths, init_process_pid=pid, init_process_start=states.start_time(pid)[1]
         )
+        self.directory.save(self.state)
+
+    def _save_mount(self, mount_id: int) -> None:
+        self.state = self.state.replace(root_mount=mount_id)
         self.directory.save(self.state)
 
     def _open_console(self, terminal: bool) -> int:

@@ -132,6 +132,13 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
     """
     failure: PyociError | None = None
     try:
+        if state.root_mount:
+            from pyoci.rootfs.attach import detach  # few containers have no mount namespace
+
+            detach(state.rootfs, state.root_mount)
+    except PyociError as error:
+        failure = error
+    try:
         if state.intel_rdt_path:
             from pyoci.process.intel_rdt import remove  # few hosts have it
 

@@ -165,10 +165,11 @@ def _plan_rootfs(
         )
     own_mounts = namespaces.has(k.CLONE_NEWNS)
     readonly = bool(root.get("readonly"))
-    if not own_mounts and (config.get("mounts") or readonly):
+    on_host = not own_mounts and bool(config.get("mounts") or readonly)
+    if on_host and namespaces.has(k.CLONE_NEWUSER):
         raise SpecError(
-            'without a mount namespace, mounts and a read-only root would be made on the host: add {"type": "mount"} '
-            "to /linux/namespaces"
+            "without a mount namespace, mounts and a read-only root are made on the host, for which a user namespace has "
+            'no right: add {"type": "mount"} to /linux/namespaces'
         )
     wanted = PROPAGATIONS.get(linux.get("rootfsPropagation") or "", 0)
     kind = wanted & ~k.MS_REC
@@ -194,4 +195,5 @@ def _plan_rootfs(
         readonly_paths=tuple(linux.get("readonlyPaths") or ()),
         mount_label=linux.get("mountLabel") or "",
         host_views=() if request.pivot else host.whole_views(path),
+        on_host=on_host,
     )

@@ -111,7 +111,10 @@ class CgroupView(Record):
 
 
 class Rootfs(Record):
-    """The root: where it is, how it is entered ("pivot", "move" or "chroot"), what becomes of it."""
+    """The root: where it is, how it is entered ("pivot", "move" or "chroot"), what becomes of it.
+
+    on_host: without a mount namespace there are mounts to be made, so it becomes a mount among the host's until `delete`.
+    """
 
     path: str
     entered_by: str
@@ -123,6 +126,7 @@ class Rootfs(Record):
     readonly_paths: tuple[str, ...] = ()
     mount_label: str = ""
     host_views: tuple[str, ...] = ()
+    on_host: bool = False
 
 
 class Device(Record):

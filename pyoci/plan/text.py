@@ -202,6 +202,8 @@ def _devices(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 def _entering(plan: Plan) -> Iterator[str]:
     yield from (f"take away the host's {place}" for place in plan.rootfs.host_views)
+    if plan.rootfs.on_host:
+        yield "mount it over itself among the host's mounts, and all others below it, until delete"
     yield _ENTERED[plan.rootfs.entered_by]
     if plan.rootfs.final_propagation:
         yield f"the root becomes {_propagation(plan.rootfs.final_propagation)}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .configs import mount, namespace, with_user_namespace, without_namespace
-from .harness import Container, eventually, namespace_of
+from .configs import bind, mount, namespace, with_user_namespace, without_namespace
+from .harness import Container, eventually, mounts_below, namespace_of
 
 differs = pytest.mark.differs
 Containers = Callable[[], Container]
@@ -143,6 +143,44 @@ def test_a_namespace_given_twice_is_refused(container: Container) -> None:
 def test_an_unknown_namespace_is_refused(container: Container) -> None:
     container.linux["namespaces"].append({"type": "nonsense"})
     container.create().refused("nonsense")
+
+
+@differs(runc="1.1.5 leaves the mounts behind, and does not lead an exec into the root file system")
+class TestWithoutAMountNamespace:
+    """Its mounts are the host's, as long as there is the container."""
+
+    @pytest.fixture
+    def sharing(self, container: Container) -> Container:
+        without_namespace(container.config, "mount")
+        for key in ("maskedPaths", "readonlyPaths"):
+            container.linux.pop(key, None)
+        return container
+
+    def test_it_is_our_own(self, sharing: Container) -> None:
+        sharing.launch()
+        assert namespace_of(sharing.pid, "mnt") == namespace_of("self", "mnt")
+        assert "proc" in sharing.exec("ls", "/").ok().out.split()
+        assert sharing.exec("cat", "/proc/1/comm").ok().out == "sleep\n"
+        assert str(sharing.rootfs / "proc") in mounts_below(sharing.rootfs)
+        sharing.delete("--force").ok()
+        sharing.leaves_nothing()
+
+    def test_delete_takes_the_mounts_away(self, sharing: Container) -> None:
+        volume = sharing.scratch / "volume"
+        volume.mkdir()
+        (volume / "file").write_text("kept")
+        sharing.mounts.append(bind(volume, "/data", "rbind", "ro"))
+        sharing.config["root"]["readonly"] = True
+        sharing.launch("sh", "-c", "cat /data/file; touch /x /data/x 2>&1; exec sleep 1000")
+        eventually("both refusals", lambda: sharing.output_file.read_text().count("Read-only file system") == 2)
+        sharing.delete("--force").ok()
+        sharing.leaves_nothing()
+        assert (volume / "file").read_text() == "kept"
+
+    def test_a_create_that_fails_takes_the_mounts_away(self, sharing: Container) -> None:
+        sharing.process["args"] = ["/no/such/program"]
+        sharing.create().refused("no such file")
+        sharing.leaves_nothing()
 
 
 def test_masks_need_a_mount_namespace(container: Container) -> None:

@@ -18,6 +18,7 @@ from tests.plan.hosts import config, host, planned
 
 SLAVE = k.MS_SLAVE | k.MS_REC
 ONE_HOOK = {"path": "/bin/true"}
+ONE_ID = [{"containerID": 0, "hostID": 1000, "size": 1}]
 
 
 def refusal(*arguments: Any, **request: Any) -> str:
@@ -108,6 +109,21 @@ def test_how_the_root_is_entered(pivot: bool, mounts: bool, how: str) -> None:
     assert planned(config(linux=linux), pivot=pivot).rootfs.entered_by == how
 
 
+@pytest.mark.parametrize(
+    ("more", "on_host"),
+    [({}, False), ({"root": {"path": "rootfs", "readonly": True}}, True), ({"mounts": [{"destination": "/x"}]}, True)],
+)
+def test_without_a_mount_namespace_mounts_are_made_on_the_host(more: dict[str, Any], on_host: bool) -> None:
+    alone = {"linux": {"namespaces": without("mount")}, "mounts": [], **more}
+    assert planned(config(**alone)).rootfs.on_host is on_host
+    assert not planned(config(**{**alone, "linux": {}})).rootfs.on_host
+
+
+def test_a_user_namespace_may_not_mount_on_the_host() -> None:
+    both = {"namespaces": [*without("mount"), {"type": "user"}], "uidMappings": ONE_ID, "gidMappings": ONE_ID}
+    assert "a user namespace has no right" in refusal(config(linux=both, mounts=[{"destination": "/x"}]))
+
+
 def test_a_joined_mount_namespace_is_one() -> None:
     linux = {"namespaces": [*without("mount"), {"type": "mount", "path": "/run/mnt"}]}
     assert planned(config(linux=linux)).rootfs.entered_by == "pivot"
@@ -137,14 +153,6 @@ def test_propagation_of_the_root(propagation: str | None, before: int, after: in
 @pytest.mark.parametrize("propagation", ["private", "rprivate"])
 def test_a_private_root_that_is_not_pivoted_to(propagation: str) -> None:
     assert "exclude each other" in refusal(config(linux={"rootfsPropagation": propagation}), pivot=False)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"mounts": [{"destination": "/x", "type": "tmpfs"}]}, {"root": {"path": "r", "readonly": True}}]
-)
-def test_what_would_be_done_to_the_hosts_mounts(changes: dict[str, Any]) -> None:
-    assert "would be made on the host" in refusal(config(linux={"namespaces": without("mount")}, **changes))
-    assert planned(config(**changes))
 
 
 def test_views_of_the_host_matter_without_pivot_only() -> None:

@@ -304,6 +304,7 @@ OTHER: dict[type[Record], dict[str, Any]] = {
         "readonly_paths": ("/other",),
         "mount_label": "other",
         "host_views": ("/proc",),
+        "on_host": True,
     },
     Mount: {
         "destination": "/other",

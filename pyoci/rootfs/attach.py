@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root of a container that has no mount namespace of its own, as a mount among the host's. Runs outside.
+
+Such a container's mounts are the host's, too. They are made below a copy of its root's mount, which lies in its place and
+keeps them from other namespaces: so all of them can be taken back at once.
+"""
+
+from __future__ import annotations
+
+from errno import ENOENT, ENOTDIR
+
+from pyoci import syscalls as k
+from pyoci.errors import PyociError, failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PLACE = k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC
+_INFO = 4096
+
+
+def attach(path: str, announce: Callable[[int], None]) -> None:
+    """Mount a directory over itself. `announce` is called with the mount's id before it is in its place. Raises PyociError."""
+    try:
+        tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
+        place = k.open(path, _PLACE)
+        announce(_mount_id(tree))
+        k.move_mount(tree, place)
+        k.mount_setattr(tree, 0, propagation=k.MS_PRIVATE, recursive=True)
+        k.close(place)
+        k.close(tree)
+    except OSError as error:
+        raise failed(f"mount the root {path} in its place on the host", error) from None
+
+
+def detach(path: str, mount_id: int) -> None:
+    """Take that mount away with all that is mounted below it. It is fine if it never came to be, or is gone.
+
+    Raises PyociError, also if something else has been mounted over it: that is not ours to take away.
+    """
+    try:
+        place = k.open(path, _PLACE)
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR):
+            return
+        raise failed(f"unmount the root {path}", error) from None
+    try:
+        if _mount_id(place) == mount_id:
+            k.umount2(f"/proc/self/fd/{place}", k.MNT_DETACH)
+        elif _is_mounted(mount_id):
+            raise PyociError(f"unmount the root {path}: something else has been mounted over it")
+    except OSError as error:
+        raise failed(f"unmount the root {path}", error) from None
+    finally:
+        k.close(place)
+
+
+def _mount_id(fd: int) -> int:
+    """The id of the mount that a descriptor is on, as mountinfo has it (proc_pid_fdinfo(5))."""
+    lines = _read(f"/proc/self/fdinfo/{fd}").split(b"\n")
+    return next(int(line[len(b"mnt_id:") :]) for line in lines if line.startswith(b"mnt_id:"))
+
+
+def _is_mounted(mount_id: int) -> bool:
+    return any(line.startswith(b"%d " % mount_id) for line in _read("/proc/self/mountinfo").split(b"\n"))
+
+
+def _read(path: str) -> bytes:
+    fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
+    try:
+        content = b""
+        while more := k.read(fd, _INFO):
+            content += more
+        return content
+    finally:
+        k.close(fd)
