@@ -113,6 +113,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),
     "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
     "needs_criu": ("a criu that this kernel is enough for", lacks_criu),
+    "needs_iptables": ("iptables", lacks_program("iptables")),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
 }
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launcher of a container that is restored: criu makes its processes, and this does what is left.
 
-restorer                                 criu
---------                                 ----
-starts it                           ->   a mount namespace with the root in it; mount points
-joins the cgroup, with criu in it, sets the limits
-RESTORE                             ->   makes the processes and their namespaces
-                                    <-   setup-namespaces: init is there
-prestart, createRuntime hooks       ->   restores all that the processes had
-                                    <-   orphan-pts-master: the terminal's other end
-hands it over                       ->
-                                    <-   post-restore: all is there, and nothing runs yet
-records init                        ->   lets the processes go on, and ends
+Who does what, in this order:
+
+    restorer                                 criu
+    --------                                 ----
+    starts it                           ->   a mount namespace with the root in it; mount points
+    joins the cgroup, with criu in it; sets the limits
+    RESTORE                             ->   makes the processes and their namespaces
+                                        <-   setup-namespaces: init is there
+    loopback device; prestart, createRuntime hooks
+                                        ->   restores all that the processes had
+                                        <-   orphan-pts-master: the terminal's other end
+    hands it over                       ->
+                                        <-   post-restore: all is there, and nothing runs yet
+    records init                        ->   lets the processes go on, and ends
 """
 
 from __future__ import annotations
@@ -127,11 +130,11 @@ class Restorer(Launcher):
         try:
             if script == "setup-namespaces":
                 self._adopt(notice["pid"])
+                if self.plan.namespaces.new & k.CLONE_NEWNET:
+                    self._wake_loopback()
                 self._run_hooks()
             elif script == "post-restore":
                 self._adopt(notice["pid"])
-                if self.plan.namespaces.new & k.CLONE_NEWNET:
-                    self._wake_loopback()
                 record()
             elif script == "orphan-pts-master" and console >= 0:
                 k.send_fd(console, script.encode(), fd)
@@ -142,7 +145,7 @@ class Restorer(Launcher):
                 k.close(fd)
 
     def _wake_loopback(self) -> None:
-        """As for any new network: criu makes it, and leaves all that is in it alone."""
+        """As in any new network. criu makes it, and leaves it as it is, but connections need their way."""
         ours, theirs = _open("/proc/self/ns/net", k.O_RDONLY), _open(f"/proc/{self.pid}/ns/net", k.O_RDONLY)
         k.setns(theirs, k.CLONE_NEWNET)
         try:

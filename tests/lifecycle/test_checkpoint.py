@@ -254,7 +254,11 @@ def test_in_the_foreground(saved: Saved) -> None:
     reader, writer = os.pipe()
     pipe = saved.pipe()
     try:
-        box.create(args=["sh", "-c", "echo 1; read line; echo 2; exit 7"], stdin=reader, **pipe.streams()).ok()
+        box.process["args"] = ["sh", "-c", "echo 1; read line; echo 2; exit 7"]
+        box.write_config()
+        words = ("create", "--bundle", str(box.bundle), "--pid-file", str(box.pid_file), box.id)
+        assert box.background(*words, stdin=reader, **pipe.streams()).wait(PATIENCE) == 0
+        box.pid = int(box.pid_file.read_text())
         box.start().ok()
         pipe.reaches(1)
         saved.checkpoint()
@@ -293,6 +297,7 @@ def test_hooks(saved: Saved) -> None:
 def test_a_network_of_somebody_elses(saved: Saved) -> None:
     box = saved.container
     with subprocess.Popen(["unshare", "--net", "sleep", "1000"]) as holder:
+        box.live.append(holder)  # ours, and not left behind by it
         try:
             ours = namespace_of("self", "net")
             eventually("a network", lambda: namespace_of(holder.pid, "net") != ours)
@@ -316,6 +321,23 @@ def test_a_network_of_its_own_has_its_loopback(saved: Saved) -> None:
     saved.is_gone()
     saved.restore().reaches(1)
     assert "UP" in saved.container.exec("ip", "link", "show", "lo").ok().out
+
+
+@pytest.mark.needs_iptables
+@differs(runc="leaves the loopback device of a restored container down, so there is no way for its connections")
+def test_connections(saved: Saved) -> None:
+    """Each number goes through a connection of the container with itself."""
+    before = saved.launch(f"nc -l -p 9 -e cat & sleep 1; ({COUNT}) | nc 127.0.0.1 9")
+    before.reaches(3)
+    where = ("--image-path", str(saved.images))
+    saved.container.call("checkpoint", *where, saved.container.id).refused()
+    assert saved.container.status == "running"
+    saved.checkpoint("--tcp-established")
+    saved.is_gone()
+    last = (before.numbers() or [0])[-1]
+    after = saved.restore("--tcp-established")
+    after.reaches(last + 3)
+    assert after.numbers()[0] == last + 1
 
 
 def test_what_criu_cannot_save_goes_on(saved: Saved) -> None:
