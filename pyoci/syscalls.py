@@ -4,27 +4,15 @@
 Each wrapper bears the name of its system call and takes its arguments in the kernel's order; each constant bears the name
 it has in the kernel's headers. A failed call raises OSError with the errno and, where there is one, the object in
 `filename`. Calls that the interpreter has as C functions come straight from `posix` (without the `os` module around it,
-which takes a millisecond to load); all others go through libc by way of `_ctypes`, the C half of `ctypes`, of which the
-Python half costs as much again as the interpreter's whole start.
+which takes a millisecond to load); all others go through libc (see pyoci.libc).
 
 Everything here is bound when the module is loaded, so that nothing is looked up inside a container. Calls hold the
-interpreter lock (FUNCFLAG_PYTHONAPI): there is one thread, and so the child of a raw clone3 finds a sane interpreter.
+interpreter lock: there is one thread, and so the child of a raw clone3 finds a sane interpreter.
 """
 
 from __future__ import annotations
 
 import errno
-from _ctypes import (
-    FUNCFLAG_CDECL,
-    FUNCFLAG_PYTHONAPI,
-    FUNCFLAG_USE_ERRNO,
-    CFuncPtr,
-    _SimpleCData,
-    addressof,
-    dlopen,
-    dlsym,
-    get_errno,
-)
 from _signal import (  # type: ignore[import-not-found]  # noqa: F401
     SIG_BLOCK,
     SIG_DFL,
@@ -165,54 +153,13 @@ from posix import (  # noqa: F401  re-exported: everyone else takes them from he
 )
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, poll  # noqa: F401
 
+from pyoci.libc import address, buffer, get_errno
+from pyoci.libc import function as _function
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
-
-# ------------------------------------------------------------------------------------------------- libc by way of _ctypes
-
-
-class _Long(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "l"
-
-
-class _Int(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "i"
-
-
-class _Pointer(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "P"
-
-
-class _String(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "z"
-
-
-class _Char(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "c"
-
-
-class _Function(CFuncPtr):
-    # An int, as nearly all of libc returns: read as a long, the -1 of a failure may come out as 4294967295.
-    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
-    _restype_ = _Int
-
-
-class _Syscall(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
-    _restype_ = _Long
-
-
-_LETTERS = {"l": _Long, "p": _Pointer, "s": _String}
-_libc = dlopen(None, 2)  # type: ignore[arg-type]
-
-
-def _function(name: str, arguments: str) -> Callable[..., int]:
-    """A libc function whose arguments are, letter by letter, an integer (l), a pointer (p) or a C string (s)."""
-    function: Any = (_Syscall if name == "syscall" else _Function)(dlsym(_libc, name))
-    function.argtypes = tuple(_LETTERS[letter] for letter in arguments)
-    return function  # type: ignore[no-any-return]
 
 
 def _check(result: int, filename: object = None) -> int:
@@ -220,20 +167,6 @@ def _check(result: int, filename: object = None) -> int:
         number = get_errno()
         raise OSError(number, strerror(number), filename)
     return result
-
-
-def buffer(content: bytes | int) -> Any:
-    """A writable C array with this content (or of this many zero bytes), for calls that fill in what they are given."""
-    size = content if isinstance(content, int) else len(content)
-    array: Any = (_Char * size)()
-    if not isinstance(content, int):
-        array.raw = content
-    return array
-
-
-def address(array: Any, offset: int = 0) -> int:
-    """The address of a byte of a buffer, to be put into a structure. The buffer must outlive the call."""
-    return addressof(array) + offset
 
 
 def encode(path: str | bytes) -> bytes:
@@ -613,7 +546,7 @@ def capget() -> tuple[int, int, int]:
     """capget(2) of this process: effective, permitted and inheritable as bit masks."""
     header, data = buffer(_cap_header.pack(_LINUX_CAPABILITY_VERSION_3, 0)), buffer(_cap_data.size)
     _check(_capget(address(header), address(data)))
-    low = _cap_data.unpack(data.raw)
+    low = _cap_data.unpack(data)
     return low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32
 
 

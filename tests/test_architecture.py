@@ -33,6 +33,8 @@ LAYERS = (
     {"system_log"},
     {"jsontext", "kernel_calls", "record"},
     {"syscalls"},
+    {"libc"},
+    {"foreign"},
     {"errors"},
     {"__init__"},
 )
@@ -42,7 +44,7 @@ PURE = {"spec": {"errors", "jsontext", "record", "thirdparty"}}
 """What these may import of the package: functions of their arguments, that no kernel has a say in."""
 
 TO_THE_KERNEL = {"ctypes", "_ctypes", "posix", "os", "subprocess"}
-MAY_CALL_THE_KERNEL = {"syscalls": {"_ctypes", "posix"}, "errors": {"posix"}, "cli/ps": {"subprocess"}}
+MAY_CALL_THE_KERNEL = {"syscalls": {"posix"}, "foreign": {"_ctypes"}, "errors": {"posix"}, "cli/ps": {"subprocess"}}
 """Everyone else goes through pyoci.syscalls. `errors` needs strerror, and nothing can lie below it; `ps` runs ps(1)."""
 
 NO_NAMES = {"common", "helper", "helpers", "misc", "util", "utils"}

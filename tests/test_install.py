@@ -51,13 +51,15 @@ def says_its_version(*command: str | Path, **options: Any) -> bool:
     return result.stdout.startswith(VERSION_LINE + "\n")
 
 
-@pytest.fixture(scope="module", params=["compiled", "scripted"])
+@pytest.fixture(scope="module", params=["embedded", "compiled", "scripted"])
 def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp(request.param)
-    compiled = request.param == "compiled"
-    if compiled and shutil.which("cc") is None:
+    if request.param != "scripted" and shutil.which("cc") is None:
         skip_or_fail("needs a C compiler called cc")
-    install(path, *([] if compiled else ["--no-compiler"]), "--python", PYTHON)
+    options = {"embedded": [], "compiled": ["--no-embed"], "scripted": ["--no-compiler"]}
+    install(path, *options[request.param], "--python", PYTHON)
+    if request.param == "embedded" and not (path / "lib" / "pyoci" / "embed" / "pyoci").exists():
+        skip_or_fail("needs Python's headers and its static library (python3-dev)")
     yield path
     shutil.rmtree(path)
 
@@ -103,6 +105,8 @@ def test_everything_is_compiled_ahead(prefix: Path) -> None:
 
 def test_it_runs_without_an_archive_of_its_modules(prefix: Path) -> None:
     """As after an upgrade of the interpreter, for which none has been written."""
+    if (prefix / "lib" / "pyoci" / "embed" / "pyoci").exists():
+        return  # that is linked into it, and can be upgraded only together with its archive
     (archive,) = (prefix / "lib" / "pyoci").glob("modules.*")
     hidden = archive.rename(archive.with_name("hidden"))
     try:

@@ -70,7 +70,7 @@ def attached(cgroup: int) -> list[int]:
     ids = buffer(4 * _MOST)
     query = buffer(_query.pack(cgroup, _CGROUP_DEVICE, 0, 0, address(ids), _MOST, 0))
     bpf(_PROG_QUERY, query, _query.size)
-    return list(unpack_from(f"={_query.unpack(query.raw)[5]}I", ids.raw))
+    return list(unpack_from(f"={_query.unpack(query)[5]}I", ids))
 
 
 def _detach_all(cgroup: int, directory: str) -> None:

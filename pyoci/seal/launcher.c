@@ -15,7 +15,8 @@
  * environment only what the runtime knows is left. The process stays the same one (callers count on the pid), and the
  * caller's descriptors from 3 up stay open, for they may be meant for the container.
  *
- * Compiled in: INTERPRETER, the path of a Python as its user would call it; LIBRARY, the directory that has the package.
+ * Compiled in: INTERPRETER, the path of a Python as its user would call it; LIBRARY, the directory that has the package;
+ * and RUNTIME, if there is one, the interpreter as it was linked for us (embed/runtime.c), which is then executed instead.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -65,13 +66,19 @@ enum { passed_on_count = sizeof passed_on / sizeof *passed_on };
     "except OSError: pass\n"                                                                                           \
     "else:\n"                                                                                                          \
     "    import marshal\n"                                                                                             \
-    "    code, index = marshal.loads(head)\n"                                                                          \
+    "    code, contents = marshal.loads(head)\n"                                                                       \
     "    names = {'__name__': 'pyoci.archive'}\n"                                                                      \
     "    exec(code, names)\n"                                                                                          \
-    "    names['attach']('" LIBRARY "', path, index)\n"                                                                \
+    "    names['attach']('" LIBRARY "', names['reader'](path), contents, sys.argv[1:])\n"                              \
     "from pyoci.cli import main\n"                                                                                     \
     "main()\n"
+#ifdef RUNTIME
+#define EXECUTABLE RUNTIME
+static const char *const python[] = {"pyoci"};
+#else
+#define EXECUTABLE INTERPRETER
 static const char *const python[] = {INTERPRETER, "-I", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP};
+#endif
 enum { python_count = sizeof python / sizeof *python };
 
 static _Noreturn void fail(const char *step)
@@ -109,14 +116,14 @@ static char **clean_environment(char **environment)
 /* The file as seen through a read-only overlay; -1 where the kernel or the caller's rights do not allow for that. */
 static int overlay_view(const char *path)
 {
-    char layers[PATH_MAX + sizeof LIBRARY + 1];
+    char layers[PATH_MAX + sizeof LIBRARY "/pyoci" + 1];
     const char *name = strrchr(path, '/') + 1;
     int fs = -1, mount = -1, view = -1;
 
     if (strpbrk(path, ":\\") || strpbrk(LIBRARY, ":\\")) /* these mean something in a list of layers */
         return -1;
     /* Without an upper layer there must be two lower ones. The second only makes up the number. */
-    snprintf(layers, sizeof layers, "%.*s:%s", (int)(name - path), path, LIBRARY);
+    snprintf(layers, sizeof layers, "%.*s:%s", (int)(name - path), path, LIBRARY "/pyoci");
 
     if ((fs = syscall(SYS_fsopen, "overlay", fsopen_cloexec)) < 0)
         return -1;
@@ -197,12 +204,12 @@ int main(int argc, char **argv, char **environment)
         memcpy(arguments + python_count, argv + 1, (argc - 1) * sizeof *argv);
     environment = clean_environment(environment);
 
-    if (!realpath(INTERPRETER, path))
-        fail(INTERPRETER);
+    if (!realpath(EXECUTABLE, path))
+        fail(EXECUTABLE);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         int image = ways[i](path);
         if (image >= 0) /* security modules may refuse what is mounted nowhere; then the next way is tried */
             syscall(SYS_execveat, image, "", arguments, environment, AT_EMPTY_PATH);
     }
-    fail("execute " INTERPRETER);
+    fail("execute " EXECUTABLE);
 }

@@ -21,7 +21,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PYTHON = "/usr/bin/python3"
-KINDS = ("launcher", "script", "module")
+KINDS = ("embedded", "launcher", "script", "module")
 PROBE = """
 import sys
 
@@ -105,9 +105,9 @@ def checkout(place: Path) -> Path:
     """A checkout with the probe for its command line."""
     path = place / "checkout"
     (path / "pyoci" / "cli").mkdir(parents=True)
-    for name in ("__init__.py", "archive.py", "errors.py", "syscalls.py"):
+    for name in ("__init__.py", "archive.py", "errors.py", "foreign.py", "libc.py", "syscalls.py"):
         shutil.copy(REPOSITORY / "pyoci" / name, path / "pyoci" / name)
-    for name in ("pyoci/seal", "docs", "hack", "specs"):
+    for name in ("pyoci/embed", "pyoci/seal", "docs", "hack", "specs"):
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "pyoci" / "cli" / "__init__.py").write_text(PROBE)
     return path
@@ -115,13 +115,17 @@ def checkout(place: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def programs(checkout: Path, place: Path) -> dict[str, Program]:
-    """The probe, by the way it is started: by launcher.c, by a script, and as a module of an ordinary interpreter."""
+    """The probe, by the way it is started: in pyoci's own interpreter; by launcher.c or a script in the machine's; and as a
+    module of that."""
     install = [str(checkout / "hack" / "install"), "--python", PYTHON, "--prefix"]
     quiet = {"stdout": subprocess.DEVNULL, "check": True}
-    subprocess.run([*install, str(place / "compiled")], **quiet)  # type: ignore[call-overload]
+    subprocess.run([*install, str(place / "embedded")], **quiet)  # type: ignore[call-overload]
+    subprocess.run([*install, str(place / "compiled"), "--no-embed"], **quiet)  # type: ignore[call-overload]
     subprocess.run([*install, str(place / "scripted"), "--no-compiler"], **quiet)  # type: ignore[call-overload]
     module = [PYTHON, "-P", "-c", "from pyoci.cli import main; main()"]
+    assert (place / "embedded" / "lib" / "pyoci" / "embed" / "pyoci").exists(), "needs python3-dev"
     return {
+        "embedded": Program("embedded", [str(place / "embedded" / "bin" / "pyoci")], {}, place),
         "launcher": Program("launcher", [str(place / "compiled" / "bin" / "pyoci")], {}, place),
         "script": Program("script", [str(place / "scripted" / "bin" / "pyoci")], {}, place),
         "module": Program("module", module, {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}, place),

@@ -63,7 +63,7 @@ def test_both_ways_to_start_pass_on_the_same_variables() -> None:
     assert tuple(re.findall(r'"([A-Z_]+)"', table)) == tuple(name.decode() for name in restart.PASSED_ON)
 
 
-@pytest.mark.parametrize("kind", ["launcher", "script"])
+@pytest.mark.parametrize("kind", ["embedded", "launcher", "script"])
 def test_python_variables_and_the_current_directory_have_no_say(
     kind: str, programs: dict[str, Program], traps: Path
 ) -> None:

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The interpreter that pyoci runs in, where there was a compiler and Python's own library when it was installed: the same
+ * Python, linked into a program of ours that starts no more of it than a command needs. Launcher.c executes it.
+ *
+ * `python3 -I -S -B` takes 6.6 ms to its first line, this 3.4. CPython starts in two phases (PEP 587): the core has the built-in types, the
+ * built-in modules and what is needed to import them; the main phase finds the standard library, makes what imports from
+ * files, loads codecs and opens the standard streams. No command does any of that on its usual way: the package comes from the archive,
+ * codecs for UTF-8 are built in, and what is written goes through write(2). So the main phase comes with the first module
+ * that the core cannot find (see `complete`): an explanation of what is wrong with a configuration, say.
+ *
+ * The functions that part the two are CPython's "private provisional API". Each is looked for when this is linked, and
+ * where one is missing (a later Python, a shared library that hides it), all is started at once: slower by 2 ms, else the
+ * same. `hack/install` tries what it has built, and goes without if that does not run.
+ *
+ * Compiled in: INTERPRETER, by whose place Python finds its library; LIBRARY, the directory that has the package and the
+ * archive; EXTENSIONS, a list of {"name", "path"}: modules that this Python has as shared objects, and the core would not find.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <fcntl.h>
+#include <marshal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TEXT(value) #value
+#define VERSION(major, minor) TEXT(major) TEXT(minor)
+#define ARCHIVE LIBRARY "/modules.cpython-" VERSION(PY_MAJOR_VERSION, PY_MINOR_VERSION)
+
+extern PyStatus _Py_InitializeMain(void) __attribute__((weak));
+extern int _PySignal_Init(int) __attribute__((weak));
+PyMODINIT_FUNC PyInit__pyoci_calls(void);
+
+static const char *const extensions[][2] = {EXTENSIONS{NULL, NULL}};
+static const char *archive;
+static size_t archive_size;
+static int is_complete;
+
+static _Noreturn void fail(const char *step, const char *reason)
+{
+    dprintf(STDERR_FILENO, "pyoci: %s: %s\n", step, reason);
+    _exit(1);
+}
+
+static void check(PyStatus status)
+{
+    if (PyStatus_Exception(status))
+        fail("start Python", status.err_msg ? status.err_msg : "it exits");
+}
+
+/* read(distance, size): a piece of the archive, which is mapped: nothing is copied. */
+static PyObject *read_archive(PyObject *self, PyObject *arguments)
+{
+    Py_ssize_t distance, size;
+
+    if (!PyArg_ParseTuple(arguments, "nn", &distance, &size))
+        return NULL;
+    if (distance < 0 || size < 0 || size > distance || (size_t)distance > archive_size) {
+        PyErr_SetString(PyExc_ValueError, "a place beyond the archive");
+        return NULL;
+    }
+    return PyMemoryView_FromMemory((char *)archive + archive_size - distance, size, PyBUF_READ);
+}
+
+/* complete(): start the rest of Python. True if it was not yet. */
+static PyObject *complete(PyObject *self, PyObject *nothing)
+{
+    if (is_complete)
+        Py_RETURN_FALSE;
+    is_complete = 1;
+    PyStatus status = _Py_InitializeMain();
+    if (!PyStatus_Exception(status))
+        Py_RETURN_TRUE;
+    PyErr_Format(PyExc_ImportError, "start the rest of Python: %s", status.err_msg ? status.err_msg : "it exits");
+    return NULL;
+}
+
+static void start_python(int argc, char **argv)
+{
+    PyPreConfig before;
+    PyConfig config;
+
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.utf8_mode = 1;
+    before.configure_locale = 0;
+    check(Py_PreInitialize(&before));
+    if (PyImport_AppendInittab("_pyoci_calls", PyInit__pyoci_calls))
+        fail("start Python", "out of memory");
+
+    PyConfig_InitIsolatedConfig(&config);
+    config.site_import = 0;
+    config.write_bytecode = 0;
+    config.parse_argv = 0;
+    config.install_signal_handlers = 1;
+    is_complete = !(_Py_InitializeMain && _PySignal_Init);
+    config._init_main = is_complete;
+    check(PyConfig_SetBytesArgv(&config, argc, argv));
+    check(PyConfig_SetBytesString(&config, &config.program_name, INTERPRETER));
+    check(PyConfig_SetBytesString(&config, &config.executable, INTERPRETER));
+    check(Py_InitializeFromConfig(&config));
+    PyConfig_Clear(&config);
+    if (!is_complete && _PySignal_Init(1)) /* SIGINT interrupts, and a reader who has gone is an error, not our end */
+        fail("start Python", "set signal handlers");
+}
+
+static void map_archive(void)
+{
+    struct stat status;
+    int fd = open(ARCHIVE, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, &status))
+        fail("open " ARCHIVE, strerror(errno));
+    archive_size = status.st_size;
+    archive = mmap(NULL, archive_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (archive == MAP_FAILED)
+        fail("map " ARCHIVE, strerror(errno));
+    close(fd);
+}
+
+/* Everything else is Python's: run the archive's own code, and the package with it. */
+static int run(int argc, char **argv)
+{
+    static PyMethodDef functions[] = {{"read", read_archive, METH_VARARGS, NULL}, {"complete", complete, METH_NOARGS, NULL}};
+    PyObject *head, *names, *words, *files, *started = NULL;
+
+    head = PyMarshal_ReadObjectFromString(archive, archive_size);
+    names = Py_BuildValue(
+        "{sssssO}", "__name__", "pyoci.archive", "__file__", LIBRARY "/pyoci/archive.py", "__builtins__", PyEval_GetBuiltins());
+    words = PyList_New(0);
+    files = PyDict_New();
+    if (!head || !names || !words || !files)
+        return -1;
+    for (int i = 0; i < argc; i++) {
+        PyObject *word = PyUnicode_DecodeFSDefault(argv[i]);
+        if (!word || PyList_Append(words, word))
+            return -1;
+    }
+    for (int i = 0; extensions[i][0]; i++)
+        if (PyDict_SetItemString(files, extensions[i][0], PyUnicode_DecodeFSDefault(extensions[i][1])))
+            return -1;
+    if (PySys_SetObject("argv", words) || PySys_SetObject("executable", PyUnicode_DecodeFSDefault(INTERPRETER)))
+        return -1;
+    if (!PyEval_EvalCode(PyTuple_GET_ITEM(head, 0), names, names))
+        return -1;
+    started = PyObject_CallFunction(
+        PyDict_GetItemString(names, "start"), "sNNOO", LIBRARY, PyCFunction_New(&functions[0], NULL),
+        PyCFunction_New(&functions[1], NULL), PyTuple_GET_ITEM(head, 1), files);
+    return started ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+    map_archive();
+    start_python(argc, argv);
+    if (run(argc, argv)) {
+        PyObject *type, *value, *trace, *text = NULL;
+        PyErr_Fetch(&type, &value, &trace);
+        if (type && value)
+            text = PyUnicode_FromFormat("%s: %S", ((PyTypeObject *)type)->tp_name, value);
+        fail("load the runtime itself", text ? PyUnicode_AsUTF8(text) : "no memory");
+    }
+    return 1; /* the command line leaves by itself */
+}
