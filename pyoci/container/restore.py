@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pyoci import jsontext
 from pyoci import syscalls as k
 from pyoci.container.create import Creation
 from pyoci.container.handover import keep_inherited
@@ -66,7 +67,7 @@ class Restoration(Creation):
     def _make(self, bundle: Bundle, plan: Plan, console: int) -> None:
         _check(plan)
         with Directories(self.options.criu, new=False) as directories:
-            self._claim(bundle, plan)
+            self._claim(_with_clocks(bundle), plan)
             self._restore(plan, directories, console)
         self._pass_on()
 
@@ -92,6 +93,16 @@ class Restoration(Creation):
                 remove_one(path)
             except OSError as error:
                 raise failed(f"remove {path}", error) from None
+
+
+def _with_clocks(bundle: Bundle) -> Bundle:
+    """The bundle as exec is to find it: criu restores into a time namespace, for clocks that go on where they were."""
+    linux = bundle.config.get("linux") or {}
+    namespaces = linux.get("namespaces") or []
+    if not k.access("/proc/self/ns/time", 0) or any(namespace["type"] == "time" for namespace in namespaces):
+        return bundle
+    config = {**bundle.config, "linux": {**linux, "namespaces": [*namespaces, {"type": "time"}]}}
+    return bundle.replace(config=config, text=jsontext.dumps(config))
 
 
 def _check(plan: Plan) -> None:

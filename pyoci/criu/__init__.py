@@ -3,7 +3,9 @@
 
     rpc.py          criu's messages, as bytes and as dicts
     options.py      what criu is asked for, worked out of the command line and the container; pure
+    images.py       the directories of its files, and the one file there that is ours
     service.py      one `criu swrk`: started, asked, answered, ended
+    restorer.py     the launcher of a container that is restored
     root.py         the root for a restore, in a mount namespace that nobody else sees. Runs in criu's process to be
     failure.py      what went wrong, in one line
 

@@ -12,8 +12,8 @@ _SUMMARIES = ("FAILED", "failed, error", "failed with -", "exited with", "killed
 
 
 def reason(told: str, log: str) -> str:
-    """criu's own first error if it has told it by RPC, else the one in the log at this path; "" if neither knows any."""
-    return _plain(told.strip().partition("\n")[0]) or last_error(log)
+    """criu's own first error if it has told it by RPC, else the one in the log at this path."""
+    return _plain(told.strip().partition("\n")[0]) or last_error(log) or "it does not say why"
 
 
 def last_error(path: str) -> str:

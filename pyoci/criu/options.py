@@ -4,10 +4,10 @@
 What criu finds outside of the container, and so cannot save, goes by names that are agreed on between a checkpoint and a
 restore. They are those that runc gives, and the files are too: what one has saved, the other can restore.
 
-    a bind mount, a cgroup of version 1      its mount point in the container
-    the mask of a file                       /dev/null
-    a joined network, a joined pid namespace extRootNetNS, extRootPidNS
-    standard streams that are pipes          pipe:[INODE], of each kept in descriptors.json
+    a bind mount, a cgroup of version 1     its mount point in the container
+    the mask of a file                      /dev/null
+    a network, a pid namespace, joined      extRootNetNS, extRootPidNS
+    a standard stream that is a pipe        pipe:[INODE], which is kept in descriptors.json
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root for a restore. Runs in the process that is to become criu.
+"""The root and the keyring for a restore. Runs in the process that is to become criu.
 
 criu wants a root that is a mount of its own, in which every mount point is there. It gets one in a mount namespace of its
 own, which ends with it: nobody else ever sees the mount, and nothing is left to be taken away, whatever happens. Mount points
@@ -11,6 +11,7 @@ from __future__ import annotations
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 from pyoci.process.channel import REMARK, Channel
+from pyoci.process.program import Program
 from pyoci.rootfs.mounts import Mounter, open_source
 from pyoci.rootfs.root import Root, is_directory
 
@@ -26,6 +27,9 @@ def prepare(plan: Plan, place: str, parent_mount: str, channel: Channel) -> None
     PyociError.
     """
     root = _mount_root(plan.rootfs.path, place, parent_mount)
+    if plan.process.keyring:  # which the container gets from criu: not its caller's
+        program = Program(plan.process, b"", 0, in_user_namespace=plan.namespaces.has(k.CLONE_NEWUSER))
+        program.join_keyring(f"_ses.{plan.id}", root.proc, new=True)
     mounter = Mounter(root, 0, "")
     bound: list[int] = []
     for number, mount in enumerate(plan.mounts):

@@ -35,10 +35,10 @@ _PATIENCE = 10_000  # milliseconds for criu to undo what it has done
 
 
 class CriuFailed(PyociError):
-    """criu has failed; `told` is what it said itself of why, which may be nothing."""
+    """criu has failed; `told` is what it said itself of why, which may be nothing. Whoever knows its log says more."""
 
     def __init__(self, told: str) -> None:
-        super().__init__(told)
+        super().__init__(told or "criu has ended without an answer")
         self.told = told
 
 
@@ -128,7 +128,7 @@ class Service:
         if failure:
             raise failure
         if not response.get("success"):
-            raise CriuFailed(response.get("cr_errmsg", "") or _errno_text(response.get("cr_errno", 0)))
+            raise CriuFailed(response.get("cr_errmsg", ""))
         if response.get("type") != kind:
             raise PyociError(f"criu has answered what it was not asked: {response}")
         return response
@@ -174,7 +174,7 @@ class Service:
         except OSError as error:
             raise failed("receive an answer of criu", error) from None
         if not content:
-            raise failure or CriuFailed("it ended without an answer")
+            raise failure or CriuFailed("")
         try:
             return rpc.decode(rpc.RESPONSE, content), fd
         except ValueError as error:
@@ -215,10 +215,6 @@ def _become(
         image.execute()
     except BaseException as error:
         channel.send(FAILED, text_of(error).encode("utf-8", "backslashreplace"))
-
-
-def _errno_text(number: int) -> str:
-    return k.strerror(number) if number > 0 else ""
 
 
 def _close(fd: int) -> None:

@@ -19,7 +19,7 @@ from pyoci.container.restore import restore
 from pyoci.criu import rpc
 from pyoci.criu.options import CriuOptions
 from tests.container.boxes import Box, Failed
-from tests.criu.standin import install
+from tests.criu.standin import install, session_keyring
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
 
@@ -166,6 +166,7 @@ def test_restored(box: Box, criu: Criu, images: Path, tmp_path: Path) -> None:
     assert (box.rootfs / "new/vol").is_dir()
     options = asked(tmp_path)["opts"]
     assert options["ext_mnt"]["key"] == "/run/notify"  # the last one
+    assert asked(tmp_path)["keyring"] != session_keyring() or not session_keyring()
     assert options["inherit_fd"] == {"key": "pipe:[2]", "fd": 2}
     assert not (tmp_path / "state" / box.id / "criu-root").exists()
     assert any(
@@ -174,6 +175,13 @@ def test_restored(box: Box, criu: Criu, images: Path, tmp_path: Path) -> None:
     )
     box.delete(force=True)
     assert box.left() == []
+
+
+@pytest.mark.needs_time_namespaces
+def test_its_clocks_are_those_of_its_own_namespace(box: Box, criu: Criu, images: Path) -> None:
+    """criu makes one, so that time has not jumped, and what is executed later is to be in it, too."""
+    bring_back(box, images)
+    assert {"type": "time"} in box.directory.config()["linux"]["namespaces"]
 
 
 def test_nothing_is_mounted_in_sight(box: Box, criu: Criu, images: Path) -> None:

@@ -28,6 +28,14 @@ RESPONSE = {**rpc.RESPONSE}
 PATIENCE = 60
 
 
+def session_keyring() -> int:
+    """The number of the session keyring of this process (keyctl(2)), or 0 where there are none."""
+    try:
+        return k.keyctl(0, -3)
+    except OSError:
+        return 0
+
+
 def install(directory: Path, **behaviour: Any) -> Path:
     """Put a `criu` into a directory; where it keeps what it is asked for, a line of JSON each."""
     directory.mkdir(exist_ok=True)
@@ -59,7 +67,7 @@ class Worker:
     def answer(self, request: dict[str, Any]) -> None:
         with (self.place / "asked").open("a") as asked:
             streams = [os.readlink(f"/proc/self/fd/{stream}") for stream in range(3)]
-            asked.write(json.dumps({**request, "streams": streams, "cwd": os.getcwd()}) + "\n")
+            asked.write(json.dumps({**request, "streams": streams, "keyring": session_keyring()}) + "\n")
         kind = request["type"]
         if kind == rpc.VERSION:
             major, minor, sublevel = self.behaviour.get("version", (4, 1, 1))

@@ -54,3 +54,4 @@ def test_what_criu_has_told_comes_first(tmp_path: Path) -> None:
     assert reason("Error (criu/util.c:1151): Unable to mount tmpfs\nmore", log) == "Unable to mount tmpfs"
     assert reason("just words\n", log) == "just words"
     assert reason("", log) == WHY
+    assert reason("", f"{log}.none") == "it does not say why"

@@ -122,7 +122,7 @@ def test_a_failure(make: Make) -> None:
 
 def test_a_criu_that_dies(make: Make) -> None:
     service = make(dies=True)
-    with pytest.raises(CriuFailed, match="it ended without an answer"):
+    with pytest.raises(CriuFailed, match="criu has ended without an answer"):
         service.converse(rpc.DUMP, {"opts": {}}, lambda *_: None)
     service.close()
     assert is_gone(service)

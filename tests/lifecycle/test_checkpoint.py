@@ -314,13 +314,15 @@ def test_a_network_of_somebody_elses(saved: Saved) -> None:
             holder.kill()
 
 
-@differs(runc="leaves the loopback device of a restored container down")
-def test_a_network_of_its_own_has_its_loopback(saved: Saved) -> None:
+@differs(runc="leaves the loopback device of a restored container down, and what it executes there in the host's time")
+def test_what_is_executed_later_finds_all_as_it_was(saved: Saved) -> None:
     saved.launch().reaches(1)
     saved.checkpoint()
     saved.is_gone()
     saved.restore().reaches(1)
     assert "UP" in saved.container.exec("ip", "link", "show", "lo").ok().out
+    time_of_exec = saved.container.exec("readlink", "/proc/self/ns/time").ok().out.strip()
+    assert time_of_exec == namespace_of(saved.container.pid, "time")
 
 
 @pytest.mark.needs_iptables
