@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.criu import standin
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 30
 CALL = """
@@ -89,7 +91,9 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def life(bundle: Path, tmp_path: Path, subreaper: None) -> Iterator[dict[str, set[str]]]:
+def life(
+    bundle: Path, tmp_path: Path, subreaper: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, set[str]]]:
     """What each command of a container's life has loaded."""
     name = f"startup-{os.getpid()}"
     report = tmp_path / "report"
@@ -103,14 +107,21 @@ def life(bundle: Path, tmp_path: Path, subreaper: None) -> Iterator[dict[str, se
         "exec": ["exec", name, "sh", "-c", "true"],
         "update": ["update", "--pids-limit", "100", name],
         "events": ["events", "--stats", name],
+        "checkpoint": ["checkpoint", "--leave-running", "--image-path", str(tmp_path / "images"), name],
         "pause": ["pause", name],
         "resume": ["resume", name],
         "kill": ["kill", name, "KILL"],
         "delete": ["delete", "--force", name],
+        "restore": ["restore", "--detach", "--image-path", str(tmp_path / "images"), "--bundle", str(bundle), name],
+        "": ["delete", "--force", name],
         "run": ["run", "--detach", "--bundle", str(bundle), name],
     }
+    standin.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     try:
-        yield {command: loaded([*state, *words], report) for command, words in calls.items()}
+        modules = {command: loaded([*state, *words], report) for command, words in calls.items()}
+        del modules[""]
+        yield modules
     finally:
         loaded([*state, "delete", "--force", name], report)
 
@@ -145,7 +156,7 @@ def test_commands_load_what_they_may_and_no_more(life: dict[str, set[str]]) -> N
 @pytest.mark.needs_busybox
 @pytest.mark.needs_cgroups
 def test_no_command_but_the_one_called_is_loaded(life: dict[str, set[str]]) -> None:
-    shared = {"cli", "cli.creation", "cli.options", "cli.output", "cli.settings"}
+    shared = {"cli", "cli.creation", "cli.criu", "cli.options", "cli.output", "cli.settings"}
     for command, modules in life.items():
         assert {name for name in own(modules) if name.startswith("cli")} - shared == {f"cli.{command}"}
 
