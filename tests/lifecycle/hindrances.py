@@ -116,6 +116,10 @@ ORDINARY_USER: Rows = {
         "test_process_properties::test_a_scheduler above others",
         "test_process_properties::test_an_io_priority RT",
     ),
+    "needs root: gives cgroups away, or rules over devices": (
+        "test_systemd::test_devices_stay_closed_when_systemd_reloads",
+        "test_systemd::test_who_may_write_in_his_cgroup_may_divide_it",
+    ),
     "needs root: chooses where the cgroup is": (
         "test_cgroups::test_a_cgroup_with_processes_of_others_is_refused",
         "test_cgroups::test_an_absolute_path",
@@ -159,7 +163,17 @@ NO_CGROUP_OF_HIS_OWN: Rows = {
     ),
 }
 
-SYSTEMD: Rows = {}
+SYSTEMD: Rows = {
+    "asks for systemd's cgroups itself": ("test_systemd",),
+    "needs cgroups that pyoci makes": (
+        "test_cgroups::test_a_cgroup_with_processes_of_others_is_refused",
+        "test_cgroups::test_a_path_with_dots_stays_below_the_mount",
+        "test_cgroups::test_an_absolute_path",
+        "test_cgroups::test_init_is_in_its_cgroup_when_create_returns",
+        "test_cgroups::test_without_a_path_the_id_names_the_cgroup",
+        "test_engines",
+    ),
+}
 
 
 def applies(name: str, nodeid: str) -> bool:

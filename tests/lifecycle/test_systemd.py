@@ -18,11 +18,16 @@ from .harness import CGROUP_ROOT, Container, Result, eventually
 pytestmark = pytest.mark.needs_systemd
 differs = pytest.mark.differs
 
+IS_ROOT = os.geteuid() == 0
+SLICE = "system.slice" if IS_ROOT else "user.slice"
+"""Where a unit is that does not say where: in the system's systemd, or in that of an ordinary user."""
+WHOSE = [] if IS_ROOT else ["--user"]
+
 
 @pytest.fixture(autouse=True)
 def in_a_scope(container: Container) -> Iterator[None]:
     """A cgroupsPath in systemd's form, and nothing of the unit left at the end."""
-    container.linux["cgroupsPath"] = f"system.slice:test:{container.id}"
+    container.linux["cgroupsPath"] = f"{SLICE}:test:{container.id}"
     yield
     container.clean_up()
     assert show(container, "LoadState") == "not-found", f"{unit(container)} is left"
@@ -35,7 +40,7 @@ def unit(container: Container) -> str:
 def show(container: Container, name: str) -> str:
     """A property of the container's unit."""
     found = subprocess.run(
-        ["systemctl", "show", "--property", name, "--value", unit(container)],
+        ["systemctl", *WHOSE, "show", "--property", name, "--value", unit(container)],
         check=True,
         capture_output=True,
         text=True,
@@ -72,9 +77,9 @@ def launch(container: Container) -> None:
 
 def test_the_container_is_a_scope_in_its_slice(container: Container) -> None:
     launch(container)
-    assert str(directory(container)).endswith(f"/system.slice/{unit(container)}")
+    assert str(directory(container)).endswith(f"/{SLICE}/{unit(container)}")
     assert show(container, "ActiveState") == "active"
-    assert show(container, "Slice") == "system.slice"
+    assert show(container, "Slice") == SLICE
     assert show(container, "Delegate") == "yes"
     assert show(container, "DefaultDependencies") == "no"
     container.delete("--force").ok()
@@ -85,7 +90,7 @@ def test_a_slice_within_slices(container: Container) -> None:
     launch(container)
     assert str(directory(container)).endswith(f"/pyoci.slice/pyoci-tests.slice/pyoci-tests-a.slice/{unit(container)}")
     container.delete("--force").ok()
-    subprocess.run(["systemctl", "stop", "pyoci.slice"], check=True)
+    subprocess.run(["systemctl", *WHOSE, "stop", "pyoci.slice"], check=True)
 
 
 @differs(runc="names it after itself")
@@ -120,7 +125,7 @@ def test_limits_are_known_to_both(container: Container) -> None:
         assert (files / "pids.max").read_text().strip() == "33"
         assert (files / "memory.max").read_text().strip() == str(64 << 20)
         assert (files / "cpu.max").read_text().split() == ["20000", "50000"]
-        subprocess.run(["systemctl", "daemon-reload"], check=True)  # after which systemd writes them anew
+        subprocess.run(["systemctl", *WHOSE, "daemon-reload"], check=True)  # after which systemd writes them anew
     weight = (files / "cpu.weight").read_text().strip()
     assert show(container, "CPUWeight") == weight
 
@@ -133,7 +138,7 @@ def test_devices_stay_closed_when_systemd_reloads(container: Container) -> None:
     launch(container)
     for _ in range(2):
         container.exec("sh", "-c", "echo > /dev/null && mknod /tmp/kmsg c 1 11 && ! cat /tmp/kmsg && rm /tmp/kmsg").ok()
-        subprocess.run(["systemctl", "daemon-reload"], check=True)
+        subprocess.run(["systemctl", *WHOSE, "daemon-reload"], check=True)
 
 
 def test_annotations_are_properties(container: Container) -> None:
@@ -195,7 +200,8 @@ def test_the_unit_goes_with_the_container(container: Container) -> None:
 @differs(runc="1.1.5 takes the name from who has it", always=False)
 def test_a_name_that_is_taken(container: Container) -> None:
     taken = subprocess.Popen(
-        ["systemd-run", "--quiet", "--scope", "--unit", unit(container), "sleep", "1000"], start_new_session=True
+        ["systemd-run", *WHOSE, "--quiet", "--scope", "--unit", unit(container), "sleep", "1000"],
+        start_new_session=True,
     )
     try:
         eventually("the stranger's unit", lambda: show(container, "ActiveState") == "active")
@@ -210,7 +216,7 @@ def test_a_name_that_is_taken(container: Container) -> None:
 
 @differs(runc="1.1.5 leaves it", always=False)
 def test_a_failed_unit_of_that_name_is_in_nobodys_way(container: Container) -> None:
-    scope = ["systemd-run", "--quiet", "--scope", "--unit", unit(container), "--property", "RuntimeMaxSec=1"]
+    scope = ["systemd-run", *WHOSE, "--quiet", "--scope", "--unit", unit(container), "--property", "RuntimeMaxSec=1"]
     subprocess.run([*scope, "sleep", "1000"], check=False)
     eventually("a failed unit", lambda: show(container, "ActiveState") == "failed")
     launch(container)
