@@ -113,6 +113,8 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),
     "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
     "needs_criu": ("a criu that this kernel is enough for", lacks_criu),
+    "needs_lxcfs": ("lxcfs", lacks_program("lxcfs")),
+    "needs_podman": ("podman", lacks_program("podman")),
     "needs_iptables": ("iptables", lacks_program("iptables")),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
 }
@@ -128,6 +130,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--race-seconds", type=float, default=6, metavar="N", help="how long each race is run (default: %(default)s)"
+    )
+    parser.addoption(
+        "--fuzz",
+        type=int,
+        default=0,
+        metavar="N",
+        help="try N examples that were not tried before (default: a few known)",
     )
     parser.addoption(
         "--block",
@@ -174,7 +183,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         # A test for ordinary users and one for root never run together, and few machines that tests run on have been
         # booted by systemd or have cgroup v2 alone, or a kernel and a criu that go together, so these needs are never
         # a failure.
-        if mark.name in ("needs_ordinary_user", "needs_systemd", "needs_cgroup_v2", "needs_criu") and missing(
+        if mark.name in ("needs_ordinary_user", "needs_systemd", "needs_cgroup_v2", "needs_criu", "needs_lxcfs") and missing(
             mark.name
         ):
             pytest.skip(str(missing(mark.name)))

@@ -83,6 +83,7 @@ BROKEN: dict[str, Broken] = {
         (
             "tests/security/test_mount_destinations.py::test_mount_dest_symlink_escape",
             "tests/security/test_mount_dev.py::test_dev_symlink",
+            "tests/security/test_identity.py::test_nothing_of_ours_is_put_into_the_image_by_links",
         ),
         (
             Edit(
@@ -141,6 +142,11 @@ BROKEN: dict[str, Broken] = {
                 'self.root.fd, f"proc/sys/{path}", k.O_WRONLY, resolve=k.RESOLVE_BENEATH',
             ),
         ),
+    ),
+    "hook": Broken(
+        "a hook is found by whatever path",
+        ("tests/lifecycle/test_hooks.py::test_a_relative_hook_path_is_refused",),
+        (Edit("pyoci/spec/rules/process.py", """    if not hook["path"].startswith("/"):""", "    if False:"),),
     ),
     "user": Broken(
         "a user's digits are not taken for the number that they are",
