@@ -114,6 +114,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
     "needs_criu": ("a criu that this kernel is enough for", lacks_criu),
     "needs_lxcfs": ("lxcfs", lacks_program("lxcfs")),
+    "needs_lxcfs": ("lxcfs", lacks_program("lxcfs")),
     "needs_podman": ("podman", lacks_program("podman")),
     "needs_iptables": ("iptables", lacks_program("iptables")),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
@@ -183,9 +184,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         # A test for ordinary users and one for root never run together, and few machines that tests run on have been
         # booted by systemd or have cgroup v2 alone, or a kernel and a criu that go together, so these needs are never
         # a failure.
-        if mark.name in ("needs_ordinary_user", "needs_systemd", "needs_cgroup_v2", "needs_criu", "needs_lxcfs") and missing(
-            mark.name
-        ):
+        if mark.name in (
+            "needs_ordinary_user",
+            "needs_systemd",
+            "needs_cgroup_v2",
+            "needs_criu",
+            "needs_lxcfs",
+        ) and missing(mark.name):
             pytest.skip(str(missing(mark.name)))
         if mark.name in NEEDS:
             reason = missing(mark.name)
