@@ -34,7 +34,8 @@ class Directories:
         step = f"open the directory {self.path} of the images"
         try:
             if new:
-                make_directories(self.path, 0o700)
+                # To be passed through by root of a user namespace; the files in it are criu's root's alone.
+                make_directories(self.path, 0o711)
             self.images = k.open(self.path, _DIRECTORY)
             if options.parent_path:
                 step = f"invalid --parent-path: {self.path}/{options.parent_path}"

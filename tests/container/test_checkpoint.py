@@ -76,6 +76,7 @@ def test_a_checkpoint_is_the_end(box: Box, criu: Criu, images: Path, tmp_path: P
     request = asked(tmp_path)
     assert request["type"] == rpc.DUMP and request["opts"]["pid"] == pid
     assert (images / "inventory.img").exists()
+    assert images.stat().st_mode & 0o777 == 0o711
     assert len(json.loads((images / "descriptors.json").read_text())) == 3
     assert box.left() == []
     assert (box.bundle / "poststop").exists()

@@ -294,6 +294,25 @@ def test_hooks(saved: Saved) -> None:
     assert {json.loads(state)["pid"] for _, state in told} == {box.pid}
 
 
+@differs(runc="makes directories that the container's root cannot pass through", always=False)
+def test_a_user_namespace(saved: Saved) -> None:
+    box = saved.container
+    box.linux["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        box.linux[kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    for path in (box.rootfs, *box.rootfs.iterdir()):  # not the program, which is linked
+        os.chown(path, 100000, 100000, follow_symlinks=False)
+    before = saved.launch()
+    before.reaches(3)
+    saved.checkpoint()
+    saved.is_gone()
+    last = before.numbers()[-1]
+    after = saved.restore()
+    after.reaches(last + 1)
+    assert after.numbers()[0] == last + 1
+    assert saved.container.exec("cat", "/proc/self/uid_map").ok().out.split() == ["0", "100000", "65536"]
+
+
 def test_a_network_of_somebody_elses(saved: Saved) -> None:
     box = saved.container
     with subprocess.Popen(["unshare", "--net", "sleep", "1000"]) as holder:
