@@ -114,7 +114,6 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
     "needs_criu": ("a criu that this kernel is enough for", lacks_criu),
     "needs_lxcfs": ("lxcfs", lacks_program("lxcfs")),
-    "needs_lxcfs": ("lxcfs", lacks_program("lxcfs")),
     "needs_podman": ("podman", lacks_program("podman")),
     "needs_iptables": ("iptables", lacks_program("iptables")),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
