@@ -181,13 +181,15 @@ def skip_or_fail(reason: str) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers():
         # A test for ordinary users and one for root never run together, and few machines that tests run on have been
-        # booted by systemd or have cgroup v2 alone, or a kernel and a criu that go together, so these needs are never
-        # a failure.
+        # booted by systemd or have cgroup v2 alone, or a kernel and a criu that go together, so these needs, and those
+        # that go with them, are never a failure.
         if mark.name in (
             "needs_ordinary_user",
             "needs_systemd",
             "needs_cgroup_v2",
+            "needs_podman",
             "needs_criu",
+            "needs_iptables",
             "needs_lxcfs",
         ) and missing(mark.name):
             pytest.skip(str(missing(mark.name)))
