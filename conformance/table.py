@@ -11,6 +11,7 @@ from typing import Any
 from .catalogue import Requirement, Section, read
 
 MARKS = {"pass": "yes", "fail": "**no**", "skip": "-", None: ""}
+KNOWN = re.compile(r"known: (?P<reason>.*?\.) \(", re.DOTALL)
 DETAIL = 240
 """Characters of a failure's detail that are shown."""
 
@@ -128,17 +129,27 @@ def _requirement(columns: list[Column], one: Requirement) -> list[str]:
 
 def _failures(columns: list[Column]) -> Iterator[str]:
     for column in columns:
-        details: dict[str, str] = {}
-        for one in column.ours["results"]:
-            if one["result"] == "fail":
-                details.setdefault(one["test"], one["detail"])
-        if details:
+        failed = [one for one in column.ours["results"] if one["result"] == "fail"]
+        if failed:
             yield f"### Where {column.name} fails"
-            yield "\n".join(f"- `{test}`: {first_words(detail)}" for test, detail in details.items())
+            yield _by_reason(failed)
+
+
+def _by_reason(failed: list[dict[str, Any]]) -> str:
+    """Each reason once, with the tests that fail for it."""
+    reasons: dict[str, list[str]] = {}
+    for one in failed:
+        tests = reasons.setdefault(first_words(one["detail"]), [])
+        if one["test"] not in tests:
+            tests.append(one["test"])
+    return "\n".join(f"- {reason} {', '.join(f'`{test}`' for test in tests)}" for reason, tests in reasons.items())
 
 
 def first_words(detail: str) -> str:
-    """The beginning of a detail as Markdown code, without the paths of the machine that it comes from."""
+    """The reason, if it is a known one (see deviations.toml), else the beginning of the detail as Markdown code, without the
+    paths of the machine that it comes from."""
+    if known := KNOWN.match(detail):
+        return known["reason"]
     text = re.sub(r"/(?:tmp|root|home|var|opt|work)/[^\s:'\",)]*", "...", " ".join(detail.split()))
     text = text if len(text) <= DETAIL else text[:DETAIL] + " ..."
     return f"`{text.replace('`', chr(39))}`" if text else "no reason given"
@@ -169,3 +180,8 @@ def _programs(columns: list[Column]) -> Iterator[str]:
         for name in _program_names(columns)
     ]
     yield _rows(["program", *(column.name for column in columns), "why it cannot"], rows)
+    for column in columns:
+        failed = [one for one in column.theirs["results"] if one["result"] == "fail" and one["id"] not in reasons]
+        if failed:
+            yield f"### Programs that {column.name} fails without such a reason"
+            yield _by_reason(failed)

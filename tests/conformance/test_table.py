@@ -81,13 +81,21 @@ def test_what_no_test_can_prove_has_its_reason(text: str) -> None:
 
 
 def test_where_a_runtime_fails(text: str) -> None:
-    assert "### Where other 1 fails\n\n- `test_of_state-id`: `no id in ...`\n" in text
+    assert "### Where other 1 fails\n\n- `no id in ...` `test_of_state-id`\n" in text
     assert "Where pyoci" not in text
+
+
+def test_tests_that_fail_for_the_same_reason_stand_together() -> None:
+    failed = [(name, "fail", "known: It gives up. (1)") for name in ("state-id", "state-pid")]
+    text = render([column("other", [*failed, failed[0]], [])], [], SECTIONS)
+    assert "- It gives up. `test_of_state-id`, `test_of_state-pid`\n" in text
 
 
 def test_the_programs(text: str) -> None:
     assert "| `hooks` | **no** | **no** | It is wrong. |" in text
     assert "| `x` | yes |  |  |" in text
+    assert "### Programs that pyoci 1 fails without such a reason\n\n- no reason given `delete`\n" in text
+    assert "### Programs that other" not in text
 
 
 def test_what_another_passes_is_not_left_unsaid(text: str) -> None:
@@ -97,5 +105,6 @@ def test_what_another_passes_is_not_left_unsaid(text: str) -> None:
 
 def test_details_are_short_and_name_no_place() -> None:
     assert first_words("  cannot open\n/tmp/conformance-x1/rootfs: `no` ") == "`cannot open ...: 'no'`"
+    assert first_words("known: It gives up. It is old. (hooks.py:171: assert 1 == 2)") == "It gives up. It is old."
     assert first_words("") == "no reason given"
     assert len(first_words("long " * 200)) < 260
