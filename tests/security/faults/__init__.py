@@ -10,6 +10,7 @@
     shortage.py    no space, no descriptors, no memory
     damage.py      damaged records, bad command lines, closed streams
     growth.py      nothing accumulates
+    report.py      a table of what runs have printed
 
 A case is a function from a World to a remark on what it did; it raises AssertionError with all that was wrong. Only the
 standard library is used, and nothing is known of the runtime but runc's command line.

@@ -93,13 +93,57 @@ def syscall_fault_injection(world: World) -> str:
     return collect(complaints, world.faults, f"faults in {len(calls)} system calls recovered from")
 
 
-def _calls_made(world: World, tried: Round) -> tuple[Counter[str], Counter[str]]:
-    """How often a command makes each call: before the runtime's first own line, and at most in one process."""
+IN_TURN = ("create", "start", "exec", "delete --force")
+
+
+@case
+def each_system_call_in_turn(world: World) -> str:
+    """Of four commands, from the runtime's first own line on: it fails, or is the last. Of long ways as many as are asked for."""
+    if shutil.which("strace") is None:
+        raise Skipped("there is no strace")
+    complaints = []
+    tries = 0
+    for name in IN_TURN:
+        tried = Round(name, FLAVOURS[0])
+        way = list(_way(world, tried))
+        wanted = max(1, world.faults // len(IN_TURN))
+        for place in range(0, len(way), max(1, -(-len(way) // wanted))):
+            call, when = way[place]
+            fault = "signal=SIGKILL" if tries % 2 else f"error={world.chance.choice(ERRORS)}"
+            tries += 1
+            try:
+                _inject(world, tried, f"{call}:{fault}:when={when}", early=False)
+            except AssertionError as error:
+                complaints.append(f"{tried}, {call}:{fault}:when={when}: {error}")
+    return collect(complaints, tries, "faults, one after the other, recovered from")
+
+
+def _way(world: World, tried: Round) -> Iterator[tuple[str, int]]:
+    """The calls of the command's own process in their order, each with its number among those of its name."""
+    text = _trace(world, tried)
+    first = text.split(None, 1)[0]
+    begun = HAS_BEGUN.search(text)
+    seen: Counter[str] = Counter()
+    for match in CALL.finditer(text):
+        pid, call, how, _ = match.groups()
+        if pid == first and how == "(" and call not in UNTOUCHED:
+            seen[call] += 1
+            if begun is None or match.start() > begun.start():
+                yield call, seen[call]
+
+
+def _trace(world: World, tried: Round) -> str:
+    """What strace writes about a command that nobody hinders."""
     with world.container() as box:
         trace = box.bundle / "trace"
         box.call(*prepare(box, *tried), wrapper=["strace", "-D", "-f", "-o", str(trace)])
         world.deleted(box)
-        text = trace.read_text(errors="replace")
+        return trace.read_text(errors="replace")
+
+
+def _calls_made(world: World, tried: Round) -> tuple[Counter[str], Counter[str]]:
+    """How often a command makes each call: before the runtime's first own line, and at most in one process."""
+    text = _trace(world, tried)
     first = text.split(None, 1)[0]
     begun = HAS_BEGUN.search(text)
     startup: Counter[str] = Counter()
