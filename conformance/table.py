@@ -12,6 +12,10 @@ from .catalogue import Requirement, Section, read
 
 MARKS = {"pass": "yes", "fail": "**no**", "skip": "-", None: ""}
 KNOWN = re.compile(r"known: (?P<reason>.*?\.) \(", re.DOTALL)
+PASSING = re.compile(
+    r"(?:/(?:tmp|root|home|var|opt|work)/[^\s:'\",)]*|conformance-\d+-\d+|(?<=time=)\"[^\"]*\"|(?<='pid': )\d+)"
+)
+"""What is another at each run: paths of the machine, ids, times and pids."""
 DETAIL = 240
 """Characters of a failure's detail that are shown."""
 
@@ -146,11 +150,11 @@ def _by_reason(failed: list[dict[str, Any]]) -> str:
 
 
 def first_words(detail: str) -> str:
-    """The reason, if it is a known one (see deviations.toml), else the beginning of the detail as Markdown code, without the
-    paths of the machine that it comes from."""
+    """The reason, if it is a known one (see deviations.toml), else the beginning of the detail as Markdown code, without what
+    is another at each run."""
     if known := KNOWN.match(detail):
         return known["reason"]
-    text = re.sub(r"/(?:tmp|root|home|var|opt|work)/[^\s:'\",)]*", "...", " ".join(detail.split()))
+    text = PASSING.sub("...", " ".join(detail.split()))
     text = text if len(text) <= DETAIL else text[:DETAIL] + " ..."
     return f"`{text.replace('`', chr(39))}`" if text else "no reason given"
 

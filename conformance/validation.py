@@ -143,7 +143,7 @@ def judge(program: str, ending: Ending, expected: Expected | None) -> Outcome:
     elif ending.status != 0:
         complaints.append(f"it exited with status {ending.status}")
     if complaints:
-        complaints += [line for line in ending.err.splitlines() if line.strip()]
+        complaints += dict.fromkeys(line for line in ending.err.splitlines() if line.strip())
     return Outcome(program, not complaints, "; ".join(complaints), expected)
 
 

@@ -105,6 +105,10 @@ def test_what_another_passes_is_not_left_unsaid(text: str) -> None:
 
 def test_details_are_short_and_name_no_place() -> None:
     assert first_words("  cannot open\n/tmp/conformance-x1/rootfs: `no` ") == "`cannot open ...: 'no'`"
+    assert (
+        first_words("conformance-12-3 {'pid': 77}: time=\"2026-01-31T10:00:00Z\" no")
+        == "`... {'pid': ...}: time=... no`"
+    )
     assert first_words("known: It gives up. It is old. (hooks.py:171: assert 1 == 2)") == "It gives up. It is old."
     assert first_words("") == "no reason given"
     assert len(first_words("long " * 200)) < 260

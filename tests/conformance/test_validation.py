@@ -65,7 +65,7 @@ def test_a_program_that_passes() -> None:
 
 
 def test_why_a_program_does_not_pass() -> None:
-    outcome = judge("default", Ending(1, "TAP version 13\nnot ok 1 - a\nnot ok 2 - a\n1..2\n", "oh\n\nno\n"), None)
+    outcome = judge("default", Ending(1, "TAP version 13\nnot ok 1 - a\nnot ok 2 - a\n1..2\n", "oh\n\nno\noh\n"), None)
     assert outcome.detail == "not ok: a; it exited with status 1; oh; no"
     assert judge("default", Ending(None, "TAP version 13\n1..0\n", ""), None).detail == "it did not end in time"
 
