@@ -66,10 +66,10 @@ def is_asked_for(config: pytest.Config, engine: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def described(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+def described(request: pytest.FixtureRequest) -> None:
     """Say in a file of results what was tested, for hack/engines-table."""
-    record_property("engine", engine_of(request.node))
-    record_property("runtime", os.path.basename(request.node.callspec.params["runtime"]))
+    runtime = os.path.basename(request.node.callspec.params["runtime"])
+    request.node.user_properties += [("engine", engine_of(request.node)), ("runtime", runtime)]
 
 
 @pytest.fixture(scope="session")
