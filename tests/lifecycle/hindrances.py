@@ -110,6 +110,7 @@ ORDINARY_USER: Rows = {
     "needs root: makes network devices": ("test_extensions::test_a_network_device", "test_net_devices"),
     "needs root: sets what holds for the host": (
         "test_engines::test_a_container_like_dockers",
+        "test_features::test_each_mount_option_is_taken",
         "test_mounts::test_bind_with_a_flag atime",
         "test_mounts::test_bind_with_a_flag nodiratime",
         "test_process_properties::test_a_real_time_scheduler",
