@@ -175,7 +175,7 @@ def right_first(box: Box, case: Case) -> None:
     box.wait()
     box.delete().ok()
     box.config = changed(box.config, wrong)
-    box.refuses()
+    box.refused()
 
 
 @each(REQUIRED, "{}", "invalid-values")
@@ -192,8 +192,12 @@ def something_wrong(box: Box, case: Case) -> None:
 def half_a_console_size(box: Box, name: str) -> None:
     box.process["terminal"] = True
     box.process["consoleSize"] = {"height": 25, "width": 80}
-    del box.process["consoleSize"][name]
     with console_socket(box.scratch) as (path, _):
+        box.create("--console-socket", path).ok()
+        box.kill("KILL").ok()
+        box.wait()
+        box.delete().ok()
+        del box.process["consoleSize"][name]
         result = box.create("--console-socket", path)
     assert result.status != 0, f"create should fail: {result}"
 
