@@ -39,9 +39,13 @@ TIME_LIMIT = 180
 CAP_SYS_RESOURCE = 24
 
 
-def without_v1(controller: str) -> Callable[[], bool]:
+Probe = Callable[[bool], bool]
+"""Whether the programs find the host so; its argument is whether they see nothing but cgroup v2."""
+
+
+def without_v1(controller: str) -> Probe:
     """A probe: is there no hierarchy of cgroup v1 with this controller?"""
-    return lambda: not any(controller in one.controllers for one in hierarchies())
+    return lambda cgroup2: cgroup2 or not any(controller in one.controllers for one in hierarchies())
 
 
 def without_capability(number: int) -> bool:
@@ -56,13 +60,16 @@ def without_kernel_memory_limit() -> bool:
     return (int(major), int(minor)) >= (5, 16)
 
 
-PROBES: dict[str, Callable[[], bool]] = {
-    "without blkio.leaf_weight": lambda: not Path(CGROUP_ROOT, "blkio/blkio.leaf_weight").exists(),
+PROBES: dict[str, Probe] = {
+    "without blkio.leaf_weight": lambda cgroup2: cgroup2 or not Path(CGROUP_ROOT, "blkio/blkio.leaf_weight").exists(),
     "without hugetlb of cgroup v1": without_v1("hugetlb"),
     "without net_cls of cgroup v1": without_v1("net_cls"),
-    "without a limit for kernel memory": without_kernel_memory_limit,
-    "without SELinux": lambda: not Path("/sys/fs/selinux/enforce").exists(),
-    "without CAP_SYS_RESOURCE": lambda: without_capability(CAP_SYS_RESOURCE),
+    "without cpu of cgroup v1": without_v1("cpu"),
+    "without devices of cgroup v1": without_v1("devices"),
+    "without pids of cgroup v1": without_v1("pids"),
+    "without a limit for kernel memory": lambda _: without_kernel_memory_limit(),
+    "without SELinux": lambda _: not Path("/sys/fs/selinux/enforce").exists(),
+    "without CAP_SYS_RESOURCE": lambda _: without_capability(CAP_SYS_RESOURCE),
 }
 """What an expectation's `where` may say of the host."""
 
@@ -106,12 +113,12 @@ class Outcome:
         return result
 
 
-def read_expectations(text: str) -> dict[str, Expected]:
+def read_expectations(text: str, cgroup2: bool = False) -> dict[str, Expected]:
     """The programs that are not expected to pass on this host. Raises KeyError for a `where` that is not in PROBES."""
     return {
         name: Expected(entry["reason"], entry.get("always", True))
         for name, entry in tomllib.loads(text).items()
-        if "where" not in entry or PROBES[entry["where"]]()
+        if "where" not in entry or PROBES[entry["where"]](cgroup2)
     }
 
 
@@ -182,7 +189,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 if all went as expected, 1 if not, 2 for a wrong call."""
     options = parse_options(arguments)
-    expectations = read_expectations(EXPECTATIONS.read_text())
+    expectations = read_expectations(EXPECTATIONS.read_text(), options.cgroup2)
     subject = ask(options.runtime)
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was made is taken away

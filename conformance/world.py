@@ -48,16 +48,16 @@ class Hierarchy:
 
 
 def hierarchies() -> list[Hierarchy]:
-    """What is mounted below CGROUP_ROOT, in the order of the mounts."""
+    """What is mounted below CGROUP_ROOT, less what is hidden by later mounts."""
     known = {line.split()[0] for line in Path("/proc/cgroups").read_text().splitlines()}
-    found = []
+    found: dict[str, Hierarchy] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
         kind = fields[fields.index("-") + 1]
         if kind in ("cgroup", "cgroup2") and fields[4].startswith(CGROUP_ROOT):
             controllers = () if kind == "cgroup2" else tuple(name for name in fields[-1].split(",") if name in known)
-            found.append(Hierarchy(Path(fields[4]), kind == "cgroup2", controllers))
-    return found
+            found[fields[4]] = Hierarchy(Path(fields[4]), kind == "cgroup2", controllers)
+    return [one for one in found.values() if (one.mount / "cgroup.procs").exists()]
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,12 @@ def text() -> str:
     other = column(
         "other",
         [("state-id", "pass", ""), ("state-id", "fail", "no id\nin /tmp/x9"), ("state-pid", "skip", "too new")],
-        [("hooks", "fail", "It is wrong."), ("mounts", "pass", "It is too old."), ("delete", "pass", "")],
+        [
+            ("hooks", "fail", "It is wrong."),
+            ("mounts", "pass", "It is too old."),
+            ("delete", "pass", ""),
+            ("x", "fail", "It sees no cgroups."),
+        ],
         "sees no cgroups",
     )
     return render([pyoci, other], ["The host is small."], SECTIONS)
@@ -66,7 +71,7 @@ def test_what_it_is_about(text: str) -> None:
 
 def test_the_sums(text: str) -> None:
     assert "| pyoci 1 | 1.3.0 | v1 | 2 of 2 | 1 of 1 | 1 of 4 |" in text
-    assert "| other 1 | 1.3.0 | v1 | 0 of 1 | 0 of 0 | 2 of 3 |" in text
+    assert "| other 1 | 1.3.0 | v1 | 0 of 1 | 0 of 0 | 2 of 4 |" in text
 
 
 def test_a_requirement_is_met_if_no_test_of_it_fails_and_one_passes(text: str) -> None:
@@ -93,7 +98,7 @@ def test_tests_that_fail_for_the_same_reason_stand_together() -> None:
 
 def test_the_programs(text: str) -> None:
     assert "| `hooks` | **no** | **no** | It is wrong. |" in text
-    assert "| `x` | yes |  |  |" in text
+    assert "| `x` | yes | **no** | other 1: It sees no cgroups. |" in text
     assert "### Programs that pyoci 1 fails without such a reason\n\n- no reason given `delete`\n" in text
     assert "### Programs that other" not in text
 

@@ -89,10 +89,11 @@ def test_what_is_expected(passed: bool, expected: Expected | None, surprising: b
 
 
 def test_expectations_count_where_the_host_is_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation, "PROBES", {"without a": lambda: True, "without b": lambda: False})
+    monkeypatch.setattr(validation, "PROBES", {"without a": lambda _: True, "without b": lambda cgroup2: cgroup2})
     text = "".join(f'[{name}]\nwhere = "without {name}"\nreason = "it needs it"\n' for name in "ab")
     found = read_expectations(text + '[c]\nalways = false\nreason = "it is a race"\n')
     assert found == {"a": Expected("it needs it"), "c": Expected("it is a race", always=False)}
+    assert set(read_expectations(text, cgroup2=True)) == {"a", "b"}
     with pytest.raises(KeyError):
         read_expectations('[d]\nwhere = "without d"\nreason = ""\n')
 
