@@ -152,6 +152,16 @@ def all_flags(box: Box, name: str) -> None:
         accepts(box, flags=[flag], syscalls=[{"names": ["kcmp"], "action": "SCMP_ACT_ERRNO"}])
 
 
+@proves("features-idmap")
+def mappings_of_mounts(box: Box) -> None:
+    """A runtime that knows them says so. That it knows them, where it says so, is for a_mount_with_ids_of_its_own to see."""
+    enabled = features(box, "linux", "mountExtensions", "idmap", "enabled")
+    ids = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+    with box.volume() as volume:
+        box.mounts.append({**bind(volume, "/data", "bind", "idmap"), "uidMappings": ids, "gidMappings": ids})
+        assert enabled or box.create().status != 0
+
+
 @proves("features-memory-policy", "create-properties")
 def all_memory_policies(box: Box) -> None:
     for mode in features(box, "linux", "memoryPolicy", "modes"):
