@@ -96,16 +96,21 @@ def _summary(columns: list[Column], sections: list[Section]) -> Iterator[str]:
     for column in columns:
         for remark in column.remarks:
             yield f"{column.name} {remark}."
+    yield from _others_ahead(columns)
+
+
+def _others_ahead(columns: list[Column]) -> Iterator[str]:
+    """The programs that the first runtime does not pass, and another does."""
     reasons = _reasons(columns)
-    for other in columns[1:]:
-        ahead = [
-            name
-            for name in _program_names(columns)
-            if other.program(name) == "pass" and columns[0].program(name) == "fail"
-        ]
-        for name in ahead:
+    lines = []
+    for name in _program_names(columns):
+        ahead = [other.name for other in columns[1:] if other.program(name) == "pass"]
+        if ahead and columns[0].program(name) == "fail":
             why = reasons.get(name, "There is no excuse for that.")
-            yield f"{other.name} passes `{name}`, and {columns[0].name} does not. {why}"
+            lines.append(f"- {' and '.join(ahead)} {'pass' if len(ahead) > 1 else 'passes'} `{name}`. {why}")
+    if lines:
+        yield f"Programs of runtime-tools that {columns[0].name} does not pass, and others do:"
+        yield "\n".join(lines)
 
 
 def _share(column: Column, names: list[str]) -> str:

@@ -104,8 +104,9 @@ def test_the_programs(text: str) -> None:
 
 
 def test_what_another_passes_is_not_left_unsaid(text: str) -> None:
-    assert "other 1 passes `mounts`, and pyoci 1 does not. It is too old." in text
-    assert "other 1 passes `delete`, and pyoci 1 does not. There is no excuse for that." in text
+    assert "- other 1 passes `mounts`. It is too old.\n" in text
+    assert "- other 1 passes `delete`. There is no excuse for that.\n" in text
+    assert "passes `hooks`" not in text
 
 
 def test_details_are_short_and_name_no_place() -> None:
