@@ -42,12 +42,13 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
         foreground.prepare()
         restoration = Restoration(settings, container_id, options, inherited, foreground=True)
         restoration.create()
+        container = Container(settings, container_id)
         try:
             if restoration.console >= 0:
                 foreground.attach(receive_master(restoration.console))
             return foreground.wait(restoration.launcher.pid, restoration.launcher.pidfd)
         finally:
-            remove(Container(settings, container_id))
+            remove(container)
     finally:
         foreground.close()
 

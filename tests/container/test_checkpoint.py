@@ -247,3 +247,17 @@ def test_a_cgroup_namespace_of_somebody_elses(box: Box, criu: Criu, images: Path
     with pytest.raises(Failed, match="criu cannot restore a container into a cgroup namespace that is there already"):
         bring_back(box, images)
     assert box.left() == []
+
+
+def test_in_the_foreground(box: Box, criu: Criu, images: Path, tmp_path: Path) -> None:
+    """It is waited for, gives the exit code, and is deleted. What a hook has left behind kills it."""
+    box.config["hooks"] = {
+        "createRuntime": [
+            {
+                "path": "/bin/sh",
+                "args": ["sh", "-c", f"(until kill -9 $(cat {tmp_path}/pid); do sleep 0.1; done) >&- 2>&- & exit 0"],
+            }
+        ]
+    }
+    assert bring_back(box, images, detach=False, pid_file=str(tmp_path / "pid")) == 137
+    assert box.left() == []
