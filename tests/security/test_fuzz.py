@@ -44,10 +44,14 @@ st: Any
 try:
     import hypothesis
     from hypothesis import strategies as st
+    from hypothesis.configuration import set_hypothesis_home_dir
 except ImportError:
     if os.environ.get("PYOCI_CI") == "1":
         raise
     pytest.skip("needs hypothesis (Debian's python3-hypothesis)", allow_module_level=True)
+
+# What it keeps for itself is none of this directory's.
+set_hypothesis_home_dir(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyoci-tests" / "hypothesis")
 
 PATIENCE = 20
 """Seconds for one example, of which none takes a tenth of one; longer is a hang."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -169,7 +170,7 @@ def _inject(world: World, tried: Round, fault: str, early: bool) -> None:
         wrapper = ["strace", "-D", "-f", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={fault}"]
         if early:
             # The loader, and the interpreter before its first line, have their own words for it; they leave nothing, too.
-            box.background(*arguments, wrapper=wrapper).wait(PATIENCE)
+            _ends(box, arguments, wrapper)
             return
         result = box.call(*arguments, wrapper=wrapper)
         killed = "SIGKILL" in fault
@@ -179,6 +180,17 @@ def _inject(world: World, tried: Round, fault: str, early: bool) -> None:
             _has_succeeded(box, name)
         elif not killed and name in ("create", "run --detach") and _was_injected_once(log):
             box.leaves_nothing()
+
+
+def _ends(box: Container, arguments: list[str], wrapper: list[str]) -> None:
+    """Run a command of which nothing is wanted but that it ends."""
+    process = box.background(*arguments, wrapper=wrapper)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise AssertionError("hung") from None
 
 
 def _was_injected_once(log: Path) -> bool:
