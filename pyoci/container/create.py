@@ -88,8 +88,10 @@ class Creation:
     def create(self) -> None:
         """Decide, then do. What fails half-way is undone, and the failure raised."""
         bundle, host, plan = decide(self.settings, self.directory.id, self.options)
+        log = self.settings.log
         for warning in plan.warnings:
-            self.settings.log.warning(warning)
+            log.warning(warning)
+        log.debug(f"bundle {bundle.directory}: the configuration is right, and decided on for this host")
         console = self._open_console(plan.process.terminal)
         receiver = connect_pidfd_socket(self.options.pidfd_socket)
         self.directory.make(self.settings.root)
@@ -120,12 +122,15 @@ class Creation:
 
             attach(plan.rootfs.path, self._save_mount)
         launcher.clone(fifo, program, console, self.inherited)
+        log = self.settings.log
+        log.debug(f"init is process {launcher.pid}, on its way into {', '.join(sorted(set(launcher.paths.values())))}")
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
         launcher.serve()
         if launcher.paths != self.state.cgroup_paths:
             self._save(launcher.paths)
         self._finish(fifo)
         self._pass_on()
+        log.debug("init is ready: namespaces, mounts, devices and limits are as decided, and it waits to be started")
 
     def _claim(self, bundle: Bundle, plan: Plan) -> bytes:
         """Write down what will be made, and from what; the compiled filter."""

@@ -235,6 +235,16 @@ def test_debug_lines_go_to_the_log(container: Container) -> None:
     assert any(entry["level"] == "debug" for entry in log_entries(log))
 
 
+def test_debug_lines_without_a_log_file_have_runcs_form(container: Container) -> None:
+    """So that whoever knows those can tell them from what the program says, which shares this stream."""
+    container.write_config()
+    result = container.call("--debug", "create", "--bundle", str(container.bundle), container.id).ok()
+    container.pid = container.state()["pid"]
+    lines = [line for line in result.err.splitlines() if " level=debug " in line]
+    assert lines
+    assert all(re.match(r'time="[^"]+" level=debug msg="', line) for line in lines)
+
+
 # The pid file
 
 
