@@ -160,6 +160,31 @@ def test_a_flag_that_the_host_has_locked(container: Container, volume: Path) -> 
         assert {"ro", "nosuid", "noexec"} <= options
 
 
+@pytest.mark.needs_user_namespaces
+@differs(runc="1.1.5 has its remount refused")
+@pytest.mark.parametrize(("option", "flag"), [("exec", "noexec"), ("suid", "nosuid"), ("rw", "ro")])
+def test_root_may_unlock_a_flag_of_the_hosts(container: Container, volume: Path, option: str, flag: str) -> None:
+    """It is not passed over in silence; test_rootless.py has what becomes of an ordinary user's."""
+    with_user_namespace(container.config)
+    (container.rootfs / "data").mkdir()
+    with host_mount(volume, MS_NOSUID | MS_NOEXEC | MS_RDONLY):
+        container.mounts.append(bind(volume, "/data", "bind", option))
+        (options,) = options_at(container, "/data")
+        assert options & {"noexec", "nosuid", "ro"} == {"noexec", "nosuid", "ro"} - {flag}
+
+
+@pytest.mark.needs_user_namespaces
+@differs(runc="1.1.5 looks for the source of a remount with bind")
+@pytest.mark.parametrize("option", ["ro", "nodev", "noatime"])
+def test_a_remount_keeps_what_the_host_has_locked(container: Container, volume: Path, option: str) -> None:
+    with_user_namespace(container.config)
+    (container.rootfs / "data").mkdir()
+    with host_mount(volume, MS_NOSUID | MS_NOEXEC):
+        container.mounts[:] += [bind(volume, "/data", "bind"), bind("none", "/data", "bind", "remount", option)]
+        (options,) = options_at(container, "/data")
+        assert {option, "nosuid", "noexec"} <= options
+
+
 # Two mounts at one place
 
 

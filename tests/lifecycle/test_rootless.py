@@ -14,7 +14,7 @@ import pytest
 
 from .configs import bind, mount, namespace
 from .harness import Container, Result, eventually
-from .test_mounts import parse_mountinfo
+from .test_mounts import MS_NOEXEC, MS_NOSUID, host_mount, parse_mountinfo
 
 pytestmark = [pytest.mark.needs_user_namespaces, pytest.mark.needs_unshare]
 
@@ -140,6 +140,41 @@ def test_a_hook_and_a_mount_of_the_users(box: Box) -> None:
     }
     assert box.run("sh", "-ec", "cat /data/hook; touch /data/made").ok().out == f"{USER}\n"
     assert (volume / "made").stat().st_uid == USER
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param("ro", marks=pytest.mark.differs(runc="1.1.5 has its remount refused")),
+        pytest.param("nodev", marks=pytest.mark.differs(runc="1.1.5 has its remount refused")),
+        "private",
+    ],
+)
+def test_flags_that_the_host_has_locked_stay(box: Box, option: str) -> None:
+    volume = box.container.scratch / "volume"
+    with host_mount(volume, MS_NOSUID | MS_NOEXEC):
+        box.container.mounts.append(bind(volume, "/data", "rbind", option))
+        text = box.run("cat", "/proc/self/mountinfo").ok().out
+        (options,) = (one.options for one in parse_mountinfo(text) if one.point == "/data")
+        assert {"nosuid", "noexec"} <= options
+        assert (option in options) == (option != "private")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param("exec", marks=pytest.mark.differs(runc="1.1.5 does nothing to clear a flag")),
+        pytest.param("suid", marks=pytest.mark.differs(runc="1.1.5 does nothing to clear a flag")),
+        "noatime",
+    ],
+)
+def test_flags_that_the_host_has_locked_cannot_be_had_otherwise(box: Box, option: str) -> None:
+    """What cannot be done is an error, and not passed over."""
+    volume = box.container.scratch / "volume"
+    with host_mount(volume, MS_NOSUID | MS_NOEXEC):
+        box.container.mounts.append(bind(volume, "/data", "rbind", option))
+        box.run("true").refused("/data", "operation not permitted")
+        box.container.leaves_nothing()
 
 
 def test_cgroup_mounts_are_readonly(box: Box) -> None:
