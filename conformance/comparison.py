@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import table
@@ -32,12 +33,11 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="conformance-results-") as scratch:
         place = options.keep or Path(scratch) / "results"
-        columns = []
-        for number, path in enumerate([installed_pyoci(Path(scratch)), *others(options.runtime)]):
-            column = place / f"{number}-{path.name}"
-            column.mkdir(parents=True)
-            run_suites(path, options.suite, column)
-            columns.append(read_column(column))
+        paths = [installed_pyoci(Path(scratch)), *others(options.runtime)]
+        places = [place / f"{number}-{path.name}" for number, path in enumerate(paths)]
+        with ThreadPoolExecutor(options.jobs) as jobs:
+            list(jobs.map(run_suites, paths, [options.suite] * len(paths), places))
+        columns = [read_column(column) for column in places]
     options.output.write_text(table.render(columns, host_facts()))
     return 0
 
@@ -54,6 +54,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--runtime", action="append", default=[], metavar="PATH", help="one more runtime; may be repeated"
     )
+    parser.add_argument("--jobs", type=int, metavar="N", default=2, help="runtimes at once (default: 2)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the results of the runs in this new directory")
     parser.add_argument(
         "--reuse", type=Path, metavar="DIR", help="run nothing: make the table of results that were kept"
@@ -90,7 +91,8 @@ def others(named: list[str]) -> Iterator[Path]:
 
 
 def run_suites(path: Path, suite: Path, column: Path) -> None:
-    """Run both suites on a runtime; what they say goes into files in `column`."""
+    """Run both suites on a runtime; what they say goes into files in `column`, which is made."""
+    column.mkdir(parents=True)
     remarks, arguments = list[str](), list[str]()
     if path.name == "crun" and not Path(CGROUP_ROOT, "cgroup.controllers").exists():
         remarks.append("sees cgroup v2 alone, since it does not work where v1 and v2 are side by side")
