@@ -79,9 +79,8 @@ class World:
         shutil.copyfile(busybox, self.busybox)
         self.busybox.chmod(0o755)
         self.witness = self.box()
-        self.witness.process["args"] = ["sleep", "1000000"]  # longer than any run of the suite
         try:
-            self.witness.launch()
+            self.witness.launch("sleep", "1000000")  # longer than any run of the suite
         except BaseException:
             self.__exit__()
             raise
