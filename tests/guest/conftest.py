@@ -19,7 +19,15 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent.parent
 SUITE = "bookworm"
 PLACES = ("root", "root-systemd", "dev", "dev-systemd")
-TESTS = ("tests/cgroups", "tests/lifecycle/test_systemd.py", "tests/lifecycle/test_resources.py")
+TESTS = (
+    *("-m", "needs_root or needs_cgroups or needs_cgroup_v2 or needs_systemd"),
+    *(
+        "tests/cgroups",
+        "tests/lifecycle/test_systemd.py",
+        "tests/lifecycle/test_resources.py",
+        "tests/lifecycle/test_cgroups.py",
+    ),
+)
 """What depends most on what a guest has and this machine may lack: systemd, cgroup v2 alone, and a cgroup for who is not
 root. `hack/vm test` has time for more."""
 LIMIT = 2700

@@ -117,6 +117,7 @@ ORDINARY_USER: Rows = {
         "test_process_properties::test_a_scheduler above others",
         "test_process_properties::test_an_io_priority RT",
     ),
+    "needs root: has no part in huge pages": ("test_resources::test_huge_pages",),
     "needs root: gives cgroups away, or rules over devices": (
         "test_systemd::test_devices_stay_closed_when_systemd_reloads",
         "test_systemd::test_who_may_write_in_his_cgroup_may_divide_it",

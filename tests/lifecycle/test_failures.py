@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ..conftest import missing
 from .configs import Config, base_config, bind, docker_config, mount, podman_config
 from .harness import Container, eventually
 
@@ -85,6 +86,8 @@ def with_known(names: Iterable[str], known: dict[str, str]) -> list[Any]:
 
 @pytest.mark.parametrize("name", with_known(FAILURES, {"mount over proc": "1.1.5 refuses binds alone"}))
 def test_a_failed_create_leaves_nothing_and_the_id_is_free(container: Container, name: str) -> None:
+    if name == "memory below init" and not missing("needs_cgroup_v2"):
+        pytest.skip("needs cgroup v1: version 2 does not count what init had when it came")
     good = copy.deepcopy(container.config)
     FAILURES[name](container.config)
     container.write_config()
