@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of docs/engines.md is about the tests that there are, and says what became of them."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def writer() -> Any:
+    loader = importlib.machinery.SourceFileLoader("engines_table", str(REPOSITORY / "hack" / "engines-table"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("engines_table", loader))  # type: ignore[arg-type]
+    loader.exec_module(module)
+    return module
+
+
+def rows(section: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|\n").split("|")] for line in section.splitlines() if line[:1] == "|"]
+
+
+def test_it_has_every_test_of_every_engine(writer: Any) -> None:
+    _, section, _ = writer.parts_of(writer.DOCUMENT.read_text())
+    found, engine = set(), ""
+    for first, *_ in rows(section):
+        titled = [name for name, title in writer.ENGINES.items() if title == first]
+        if titled:
+            (engine,) = titled
+        elif not first.startswith("---"):
+            found.add((engine, first))
+    assert found == {(engine, writer.words(test)) for engine, test in writer.written_tests()}, "run hack/engines-table"
+
+
+def test_pyoci_passes_all_of_them(writer: Any) -> None:
+    _, section, _ = writer.parts_of(writer.DOCUMENT.read_text())
+    tests = [row for row in rows(section) if row[1] != "pyoci" and not row[0].startswith("---")]
+    assert tests
+    assert [row for row in tests if not row[1].startswith("yes")] == []
+
+
+RESULTS = """<testsuites><testsuite>
+<testcase name="test_a_b[runc]"><properties><property name="engine" value="cri"/><property name="runtime" value="runc"/>
+</properties><skipped message="for a reason"/></testcase>
+<testcase name="test_a_b[pyoci-1]"><properties><property name="engine" value="cri"/><property name="runtime" value="pyoci"/>
+</properties></testcase>
+<testcase name="test_a_b[pyoci-2]"><properties><property name="engine" value="cri"/><property name="runtime" value="pyoci"/>
+</properties></testcase>
+<testcase name="test_c[pyoci]"><properties><property name="engine" value="cri"/><property name="runtime" value="pyoci"/>
+</properties><failure message="x"/></testcase>
+<testcase name="test_of_another_kind"/>
+</testsuite></testsuites>"""
+
+
+def test_what_becomes_of_results(writer: Any, tmp_path: Path) -> None:
+    path = tmp_path / "results.xml"
+    path.write_text(RESULTS)
+    found = writer.results(path)
+    assert found == {
+        ("cri", "test_a_b", "runc"): ["not run: for a reason"],
+        ("cri", "test_a_b", "pyoci"): ["", ""],
+        ("cri", "test_c", "pyoci"): ["FAILED"],
+    }
+    assert rows(writer.table(found)).count(["a b", "yes (2)", "not run: for a reason"]) == 1
+    assert rows(writer.table(found)).count(["c", "FAILED", "not run"]) == 1
