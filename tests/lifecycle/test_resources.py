@@ -24,7 +24,8 @@ DISK = "DISK"
 def disk() -> tuple[int, int]:
     """A block device that is no part of another one, and whose requests can be counted."""
     for directory in sorted(Path("/sys/block").iterdir()):
-        if not directory.name.startswith(("loop", "ram", "zram", "sr", "fd")):
+        virtual = directory.name.startswith(("loop", "ram", "zram", "nbd", "sr", "fd"))
+        if not virtual and (directory / "size").read_text().strip() != "0":
             major, minor = (directory / "dev").read_text().strip().split(":")
             return int(major), int(minor)
     pytest.skip("needs a disk")
