@@ -251,7 +251,7 @@ def kill_of_a_stopped_container(box: Box) -> None:
     assert box.state() == before
 
 
-@proves("delete-not-stopped", "error-leaves-nothing")
+@proves("delete-not-stopped")
 def delete_of_a_created_container(box: Box) -> None:
     box.create().ok()
     before = box.state()
