@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Archive:
     """A finder and loader as importlib has them (PEP 451), for the modules that come one by one."""
 
-    def __init__(self, library: str, read: Callable[[int, int], Any], contents: Contents) -> None:
+    def __init__(self, library: str, read: Callable[[int, int], bytes], contents: Contents) -> None:
         self.library, self.read = library, read
         self.pieces, self.place = contents
         self.index: dict[str, tuple[str, Place]] = {}
@@ -128,8 +128,9 @@ def _find_codec(name: str) -> Any:
 
 
 def reader(path: str) -> Callable[[int, int], bytes]:
-    """How to read the archive where nobody has mapped it. It is opened anew each time: a descriptor that stayed open would
-    stand where the caller's may be expected (--preserve-fds)."""
+    """How to read the archive. It is opened anew each time: a descriptor that stayed open would stand where the caller's may
+    be expected (--preserve-fds). And it is not mapped: what is read once would count as memory for as long as init waits.
+    """
 
     def read(distance: int, size: int) -> bytes:
         with FileIO(path) as file:
@@ -141,7 +142,7 @@ def reader(path: str) -> Callable[[int, int], bytes]:
 
 def start(
     library: str,
-    read: Callable[[int, int], Any],
+    path: str,
     complete: Callable[[], bool],
     contents: Contents,
     files: dict[str, str],
@@ -150,13 +151,13 @@ def start(
     if not hasattr(sys, "path"):
         sys.path = []
         sys.meta_path.append(Rest(complete, files))
-    attach(library, read, contents, sys.argv[1:])
+    attach(library, reader(path), contents, sys.argv[1:])
     from pyoci.cli import main  # to be found only now
 
     main()
 
 
-def attach(library: str, read: Callable[[int, int], Any], contents: Contents, words: list[str]) -> None:
+def attach(library: str, read: Callable[[int, int], bytes], contents: Contents, words: list[str]) -> None:
     """Have modules taken from the archive from now on, and load what the command among these words will need.
 
     Any word that is a command's name will do: to load too much does no harm. What is loaded here stays: the collector

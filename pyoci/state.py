@@ -163,7 +163,7 @@ class StateDir:
             fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
             try:
                 pieces, size = [], 0
-                while piece := k.read(fd, 1 << 18):
+                while piece := k.read(fd, 1 << 16):
                     pieces.append(piece)
                     size += len(piece)
                     if size > _MAX_STATE:

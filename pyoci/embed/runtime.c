@@ -20,9 +20,9 @@
 #include <Python.h>
 #include <fcntl.h>
 #include <marshal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define TEXT(value) #value
@@ -34,9 +34,8 @@ extern int _PySignal_Init(int) __attribute__((weak));
 PyMODINIT_FUNC PyInit__pyoci_calls(void);
 
 static const char *const extensions[][2] = {EXTENSIONS{NULL, NULL}};
-static const char *archive;
-static size_t archive_size;
 static int is_complete;
+enum { head_size = 65536 };
 
 static _Noreturn void fail(const char *step, const char *reason)
 {
@@ -48,20 +47,6 @@ static void check(PyStatus status)
 {
     if (PyStatus_Exception(status))
         fail("start Python", status.err_msg ? status.err_msg : "it exits");
-}
-
-/* read(distance, size): a piece of the archive, which is mapped: nothing is copied. */
-static PyObject *read_archive(PyObject *self, PyObject *arguments)
-{
-    Py_ssize_t distance, size;
-
-    if (!PyArg_ParseTuple(arguments, "nn", &distance, &size))
-        return NULL;
-    if (distance < 0 || size < 0 || size > distance || (size_t)distance > archive_size) {
-        PyErr_SetString(PyExc_ValueError, "a place beyond the archive");
-        return NULL;
-    }
-    return PyMemoryView_FromMemory((char *)archive + archive_size - distance, size, PyBUF_READ);
 }
 
 /* complete(): start the rest of Python. True if it was not yet. */
@@ -105,27 +90,36 @@ static void start_python(int argc, char **argv)
         fail("start Python", "set signal handlers");
 }
 
-static void map_archive(void)
+/*
+ * Nearly every page of the interpreter's data will be written to: its types are in there. To have them all at once takes
+ * 0.4 ms less than a fault for each. A kernel before 5.14 does not know how, and nothing is lost.
+ */
+static void populate_data(void)
 {
-    struct stat status;
-    int fd = open(ARCHIVE, O_RDONLY | O_CLOEXEC);
+    extern char __data_start, _edata;
+    uintptr_t page = sysconf(_SC_PAGESIZE), start = (uintptr_t)&__data_start & -page;
+    madvise((void *)start, ((uintptr_t)&_edata - start + page - 1) & -page, 23 /* MADV_POPULATE_WRITE */);
+}
 
-    if (fd < 0 || fstat(fd, &status))
-        fail("open " ARCHIVE, strerror(errno));
-    archive_size = status.st_size;
-    archive = mmap(NULL, archive_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (archive == MAP_FAILED)
-        fail("map " ARCHIVE, strerror(errno));
+static Py_ssize_t read_head(char *head)
+{
+    int fd = open(ARCHIVE, O_RDONLY | O_CLOEXEC);
+    Py_ssize_t size = fd < 0 ? -1 : read(fd, head, head_size);
+
+    if (size < 0)
+        fail("read " ARCHIVE, strerror(errno));
     close(fd);
+    return size;
 }
 
 /* Everything else is Python's: run the archive's own code, and the package with it. */
 static int run(int argc, char **argv)
 {
-    static PyMethodDef functions[] = {{"read", read_archive, METH_VARARGS, NULL}, {"complete", complete, METH_NOARGS, NULL}};
+    static PyMethodDef function = {"complete", complete, METH_NOARGS, NULL};
+    static char content[head_size];
     PyObject *head, *names, *words, *files, *started = NULL;
 
-    head = PyMarshal_ReadObjectFromString(archive, archive_size);
+    head = PyMarshal_ReadObjectFromString(content, read_head(content));
     names = Py_BuildValue(
         "{sssssO}", "__name__", "pyoci.archive", "__file__", LIBRARY "/pyoci/archive.py", "__builtins__", PyEval_GetBuiltins());
     words = PyList_New(0);
@@ -145,14 +139,14 @@ static int run(int argc, char **argv)
     if (!PyEval_EvalCode(PyTuple_GET_ITEM(head, 0), names, names))
         return -1;
     started = PyObject_CallFunction(
-        PyDict_GetItemString(names, "start"), "sNNOO", LIBRARY, PyCFunction_New(&functions[0], NULL),
-        PyCFunction_New(&functions[1], NULL), PyTuple_GET_ITEM(head, 1), files);
+        PyDict_GetItemString(names, "start"), "ssNOO", LIBRARY, ARCHIVE, PyCFunction_New(&function, NULL),
+        PyTuple_GET_ITEM(head, 1), files);
     return started ? 0 : -1;
 }
 
 int main(int argc, char **argv)
 {
-    map_archive();
+    populate_data();
     start_python(argc, argv);
     if (run(argc, argv)) {
         PyObject *type, *value, *trace, *text = NULL;
