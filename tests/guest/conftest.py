@@ -35,9 +35,10 @@ LIMIT = 2700
 
 
 class Guest:
-    """A guest at work. `directory` gets its output and, once it has ended, its results."""
+    """A guest at work. `directory` gets its output and, once it has ended, its results; `told` is for the summary."""
 
     def __init__(self) -> None:
+        self.told: list[str] = []
         self.directory = Path(tempfile.mkdtemp(prefix="pyoci-guest-"))
         self.output = self.directory / "output"
         options = {"suite": SUITE, "timeout": LIMIT, "places": ",".join(PLACES), "report": self.directory}
@@ -89,6 +90,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = session.config.getoption("--guest") and not session.config.getoption("--collect-only")
     if wanted and any(map(is_about_the_guest, session.items)):
         session.config.stash[GUEST] = Guest()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if GUEST in config.stash:
+        terminalreporter.section("in the guest")
+        for line in config.stash[GUEST].told:
+            terminalreporter.write_line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
@@ -27,9 +26,7 @@ def outcome(case: ElementTree.Element) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_all_is_well_in_a_guest(
-    guest: Guest, place: str, record_property: Callable[[str, object], None], request: pytest.FixtureRequest
-) -> None:
+def test_all_is_well_in_a_guest(guest: Guest, place: str) -> None:
     outcomes: Counter[str] = Counter()
     complaints = []
     for case in guest.results(place).iterfind("testcase"):
@@ -38,8 +35,7 @@ def test_all_is_well_in_a_guest(
         if kind == "failed" or (kind == "skipped" and said.startswith(EXCUSES)):
             complaints.append(f"{case.get('classname')}::{case.get('name')} {kind}: {said}")
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(outcomes.items()))
-    request.node.add_report_section("call", "guest", told)
-    record_property("guest", told)
+    guest.told.append(f"{SUITE}, {place}: {told}")
     if complaints:
         pytest.fail(f"{SUITE}, {place}: {told}\n\n" + "\n\n".join(complaints), pytrace=False)
     assert outcomes["passed"], "no test was run"
