@@ -30,6 +30,8 @@ time. CI runs it in a small size; these are the figures of a release, by
     hack/torture --rounds 1000 nothing_accumulates >> pyoci.txt
     hack/torture --runtime runc ... > runc.txt
     hack/torture --report pyoci.txt runc.txt > docs/torture.md
+
+An empty cell was not measured.
 """
 
 
