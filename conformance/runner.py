@@ -29,6 +29,8 @@ import json
 import os
 import platform
 import shutil
+import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,7 @@ def main() -> int:
         parser.error(f"there is no program {options.runtime}")
     if os.geteuid() != 0:
         parser.error("this takes root")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with what is under way taken back
     return tell(tests, sections, ask(os.path.abspath(program)), options)
 
 
