@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -41,6 +42,9 @@ def prepare(cgroup2: bool) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # it ends soon, and takes back what it made; what it executes is asked
     unshare(CLONE_NEWNS)
     host_mount("none", "/", flags=MS_REC | MS_PRIVATE)
     if cgroup2:
