@@ -134,7 +134,7 @@ def test_devices_are_a_list_of_what_is_allowed() -> None:
     assert dict(listed) == {
         "char-*": "m",
         "block-*": "m",
-        "/dev/block/8:0": "rm",
+        "/dev/block/8:0": "r",
         "char-136": "rwm",
         **{f"/dev/char/{number}": "rwm" for number in ("1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "10:200")},
     }
