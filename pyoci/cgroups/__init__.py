@@ -6,7 +6,7 @@
     limits.py     linux.resources as writes, by way of v1.py and v2.py; pure
     devices.py    linux.resources.devices as lines for v1 and as an eBPF program for v2; pure
     manage.py     the cgroupfs driver: create and apply, with prepare.py, apply.py and bpf.py
-    join.py       join, open_dir; remove.py  remove, exists
+    join.py       join, Doors; remove.py  remove, exists
     freezer.py    freeze, thaw, is_frozen
     processes.py  pids, kill_all, oom_kills
     unit.py       the unit that a container is to be if systemd makes its cgroup, with properties.py and gvariant.py; pure

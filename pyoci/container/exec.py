@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.cgroups.join import join_beside
+from pyoci.cgroups.join import Doors, join_beside
 from pyoci.confinement import gather_confinement
 from pyoci.container.handover import connect_pidfd_socket, keep_inherited, send_pidfd, write_pid_file
 from pyoci.container.record import Container, hook_state
@@ -77,8 +77,9 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             agent=_agent(linux, container, status),
             init_pid=container.state.init_process_pid,
             inherits_score=container.state.rootless,
+            doors=None if _unit(container) else Doors(paths),
         ),
-        lambda pid: _place(container, paths, pid),
+        lambda pid, entered: _place(container, paths, pid, entered),
     )
     for remark in launched.remarks:
         settings.log.debug(remark)
@@ -107,14 +108,14 @@ def _agent(linux: dict[str, Any], container: Container, status: str) -> Agent | 
     return None if seccomp is None else Agent(seccomp, {**hook_state(container.state), "status": status})
 
 
-def _place(container: Container, paths: dict[str, str], pid: int) -> None:
-    """Put a process into the container's cgroup and, if it has one, its class of service."""
+def _place(container: Container, paths: dict[str, str], pid: int, entered: list[str]) -> None:
+    """Put a process into those of the container's cgroups that it has not entered and, if it has one, its class of service."""
     state = container.state
     if state.intel_rdt_path:
         from pyoci.process.intel_rdt import enter  # few hosts have it
 
         enter(pid, state.intel_rdt_path, state.intel_rdt_mon_path)
-    join_beside(paths, pid, state.init_process_pid, _unit(container))
+    join_beside(paths, pid, state.init_process_pid, _unit(container), entered)
 
 
 def _check_status(container: Container, options: ExecOptions) -> str:

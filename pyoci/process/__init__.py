@@ -6,9 +6,10 @@ The two sides talk over one channel, in this order (only what a plan needs is sa
     launcher                                 init
     --------                                 ----
     clone3                              ->
+                                        <-   ENTERED   (cgroups of ours, not systemd's:) those that it could join
                                              (a new user namespace:) waits
     writes the id maps   MAPPED         ->   becomes root in there
-    joins the cgroup     PLACED         ->   (meanwhile) namespaces, mounts, devices; waits for it before it
+    joins the others     PLACED         ->   (meanwhile) namespaces, mounts, devices; waits for it before it
                                              takes a cgroup namespace or mounts a cgroup file system
                                         <-   HOOKS     the root is complete, and not yet entered
     prestart, createRuntime hooks

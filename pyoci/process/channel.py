@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pyoci import syscalls as k
 
-MAPPED, PLACED, HOOKS, GO, LIMITS, LISTENER = b"M", b"P", b"H", b"G", b"L", b"N"
+ENTERED, MAPPED, PLACED, HOOKS, GO, LIMITS, LISTENER = b"E", b"M", b"P", b"H", b"G", b"L", b"N"
 READY, FAILED, REMARK, STAGED = b"R", b"F", b"W", b"S"
 CLOSED = b""
 
@@ -52,3 +52,13 @@ def pair() -> tuple[Channel, Channel]:
     """Two connected ends, close-on-exec."""
     one, other = k.seqpacket_pair()
     return Channel(one), Channel(other)
+
+
+def listed(paths: list[str]) -> bytes:
+    """Paths of the host's as a payload."""
+    return b"\0".join(path.encode("utf-8", "surrogateescape") for path in paths)
+
+
+def paths_of(payload: bytes) -> list[str]:
+    """The paths in a payload."""
+    return payload.decode("utf-8", "surrogateescape").split("\0") if payload else []

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyoci.cgroups.join import Doors
     from pyoci.plan.model import Join, Namespaces
 
 # Namespaces that init takes itself, later: the cgroup's must be made when it is in its cgroup.
@@ -67,10 +68,12 @@ def _join(join: Join, fd: int, may_fail: bool = False) -> bool:
     return True
 
 
-def clone_init(namespaces: Namespaces, joins: list[tuple[Join, int]]) -> tuple[int, int]:
+def clone_init(
+    namespaces: Namespaces, joins: list[tuple[Join, int]], doors: Doors | None = None
+) -> tuple[int, int, bool]:
     """(pid, pidfd) of init in the launcher; (0, -1) in init itself, which still has to `join_all` where there is no stage.
 
-    Raises PyociError.
+    And whether it was born in the cgroup of version 2 of `doors`. Raises PyociError.
     """
     flags = namespaces.new & ~_LATE
     if needs_stage(namespaces):
@@ -82,11 +85,21 @@ def clone_init(namespaces: Namespaces, joins: list[tuple[Join, int]]) -> tuple[i
 
         if namespaces.time_offsets:
             flags &= ~k.CLONE_NEWTIME  # the stage makes it, and its child is the first to be in it
-        return take_over(prepare, flags)
+        return *take_over(prepare, flags), False
     try:
-        return k.clone3(flags)
+        return clone_into(flags, doors)
     except OSError as error:
         raise failed(_MAKING, error) from None
+
+
+def clone_into(flags: int, doors: Doors | None) -> tuple[int, int, bool]:
+    """clone3, into the cgroup of version 2 of `doors` if that works: pid, pidfd, and whether it did. Raises OSError."""
+    if doors and doors.unified >= 0:
+        try:
+            return *k.clone3(flags | k.CLONE_INTO_CGROUP, doors.unified), True
+        except OSError:
+            pass  # what else is wrong comes out below, and the cgroup can be joined later
+    return *k.clone3(flags), False
 
 
 def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:

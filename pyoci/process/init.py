@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pyoci.cgroups.join import Doors
     from pyoci.plan.model import Join
     from pyoci.process.sources import Sources
     from pyoci.rootfs.root import Root
@@ -55,6 +56,7 @@ class Handed(Record):
     preserve_fds    how many descriptors from 3 on the program inherits
     program         the program, made while there was something to load it from
     state           what hooks in the container are told, less status and pid
+    doors           the ways into the cgroups, unless it is systemd that puts it there
     """
 
     proc: int
@@ -65,6 +67,7 @@ class Handed(Record):
     preserve_fds: int
     program: Program
     state: dict[str, object]
+    doors: Doors | None = None
 
 
 def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
@@ -122,6 +125,12 @@ class Init:
             self.placed = True
 
     # ------------------------------------------------------------------------------------------------- the steps, in order
+
+    def enter_cgroups(self) -> None:
+        """First of all, so that everything that we take counts as the container's; and while we are the only thread."""
+        if self.handed.doors:
+            entered = self.handed.doors.enter()
+            self.channel.send(messages.ENTERED, messages.listed(entered))
 
     def become_root(self) -> None:
         """In a user namespace: as long as we are nobody there, we can make nothing."""
@@ -282,6 +291,7 @@ class Init:
 
 
 STEPS: tuple[Callable[[Init], None], ...] = (
+    Init.enter_cgroups,
     Init.become_root,
     Init.join_namespaces,
     Init.set_names,

@@ -11,7 +11,7 @@ from pyoci import syscalls as k
 from pyoci.errors import StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
-from pyoci.process.clone import take_over
+from pyoci.process.clone import clone_into, take_over
 from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from pyoci.cgroups.join import Doors
     from pyoci.plan.model import Process
     from pyoci.process.listener import Agent
 
@@ -32,7 +33,8 @@ class Join(Record):
 
     `root` is init's root where there is no mount namespace to enter it by, else -1; `console` is where the master of a
     terminal is sent, or -1. `keyring` is the session keyring to join, if any; `agent` answers for a filter with a listener.
-    `inherits_score`: nobody may reach into the process, not even to set its oom score.
+    `inherits_score`: nobody may reach into the process, not even to set its oom score. `doors` are the ways into the
+    cgroups that it takes itself.
     """
 
     process: Process
@@ -47,6 +49,7 @@ class Join(Record):
     agent: Agent | None = None
     init_pid: int = 0
     inherits_score: bool = False
+    doors: Doors | None = None
 
 
 class Launched(Record):
@@ -57,15 +60,18 @@ class Launched(Record):
     remarks: tuple[str, ...]
 
 
-def launch(join: Join, place: Callable[[int], object]) -> Launched:
-    """Run a program in a container; `place` puts a pid into the cgroup. Raises PyociError if it cannot be executed."""
+def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
+    """Run a program in a container; `place` puts a pid into those of its cgroups that it is not in already.
+
+    Raises PyociError if it cannot be executed.
+    """
     proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
     program = Program(
         join.process, join.seccomp, join.seccomp_flags, in_user_namespace=bool(join.namespaces & k.CLONE_NEWUSER)
     )
     ours, theirs = pair()
     undo = _prepare_inheritance(join)
-    pid, pidfd = _clone(join)
+    pid, pidfd, born_there = _clone(join)
     if pid == 0:
         try:
             ours.close()
@@ -74,6 +80,8 @@ def launch(join: Join, place: Callable[[int], object]) -> Launched:
             k._exit(255)
     theirs.close()
     k.close(proc)
+    if join.doors:
+        join.doors.close()
     if join.console >= 0:
         k.close(join.console)
     remarks: list[str] = []
@@ -81,7 +89,7 @@ def launch(join: Join, place: Callable[[int], object]) -> Launched:
         undo()
         if join.process.oom_score_adj is not None and not join.inherits_score:
             set_oom_score(str(pid), join.process.oom_score_adj)
-        place(pid)
+        place(pid, _entered(join, ours, born_there))
         remarks += _settle_affinity(join, pid)
         ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
@@ -111,6 +119,16 @@ def _prepare_inheritance(join: Join) -> Callable[[], None]:
             step()
 
     return undo
+
+
+def _entered(join: Join, channel: Channel, born_there: bool) -> list[str]:
+    """The directories of the cgroups that the process has joined by itself. Raises StageFailed."""
+    if not join.doors:
+        return []
+    kind, payload = channel.receive()
+    if kind != messages.ENTERED:
+        raise StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
+    return [*messages.paths_of(payload), *([join.doors.unified_path] if born_there else [])]
 
 
 def _settle_affinity(join: Join, pid: int) -> list[str]:
@@ -149,17 +167,17 @@ def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
             )
 
 
-def _clone(join: Join) -> tuple[int, int]:
-    """Make the joiner; in it, the user and pid namespaces have been entered when this returns (0, -1)."""
+def _clone(join: Join) -> tuple[int, int, bool]:
+    """Make the joiner; in it, the user and pid namespaces have been entered when this returns (0, -1). See clone_into."""
     try:
         if not join.namespaces & k.CLONE_NEWUSER:
             if join.namespaces & k.CLONE_NEWPID:
                 k.setns(join.pidfd, k.CLONE_NEWPID)  # what we fork from now on is in there
-            return k.clone3(0)
+            return clone_into(0, join.doors)
     except OSError as error:
         raise failed("make a process in the container's pid namespace", error) from None
     # All at once: which of the others may be entered before the user namespace, and which after, the kernel sorts out.
-    return take_over(lambda: _enter(join, join.namespaces), 0)
+    return *take_over(lambda: _enter(join, join.namespaces), 0), False
 
 
 def _enter(join: Join, namespaces: int) -> None:
@@ -178,6 +196,8 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
     try:
         confine("pyoci:[exec]")
         k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
+        if join.doors:
+            channel.send(messages.ENTERED, messages.listed(join.doors.enter()))
         if program.in_user_namespace:
             become_root()
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pyoci import jsontext
 from pyoci import syscalls as k
-from pyoci.cgroups.join import join
+from pyoci.cgroups.join import Doors, join
 from pyoci.cgroups.manage import apply
 from pyoci.cgroups.processes import oom_kills
 from pyoci.errors import StageFailed, failed
@@ -48,6 +48,7 @@ class Launcher:
         self.remarks: list[str] = []
         self.limited = False
         self.devices: NetDevices | None = None
+        self.entered: list[str] = []
 
     def clone(self, fifo: str, seccomp: bytes, console: int, preserve_fds: int) -> None:
         """Make init, waiting for us in its namespaces. `console` (-1: none) is closed here. Raises PyociError."""
@@ -56,6 +57,7 @@ class Launcher:
 
             assert pyoci.process.net_devices
         namespaces, process = self.plan.namespaces, self.plan.process
+        doors = None if self.plan.cgroup.unit else Doors(self.paths)
         handed = Handed(
             proc=_open("/proc", k.O_PATH | k.O_DIRECTORY),
             fifo=_open(fifo, k.O_PATH),
@@ -70,6 +72,7 @@ class Launcher:
                 in_user_namespace=namespaces.has(k.CLONE_NEWUSER),
             ),
             state=self.state,
+            doors=doors,
         )
         self.channel, theirs = pair()
         inherits_score = self.rootless and process.oom_score_adj is not None
@@ -77,7 +80,7 @@ class Launcher:
         makes_user = bool(namespaces.new & k.CLONE_NEWUSER)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 1)  # or its maps would belong to the host's root, out of our reach if we are not
-        self.pid, self.pidfd = clone_init(namespaces, handed.joins)
+        self.pid, self.pidfd, born_there = clone_init(namespaces, handed.joins, doors)
         if self.pid == 0:
             try:
                 self.channel.close()
@@ -93,6 +96,9 @@ class Launcher:
         elif process.oom_score_adj is not None:
             set_oom_score(str(self.pid), process.oom_score_adj)
         theirs.close()
+        if doors:
+            doors.close()
+            self.entered += [doors.unified_path] if born_there else []
         for fd in (handed.proc, handed.fifo, *(fd for _, fd in handed.joins)):
             k.close(fd)
         if handed.sources:
@@ -102,10 +108,12 @@ class Launcher:
 
     def serve(self) -> None:
         """Do for init what it asks for, until it is ready. Raises StageFailed, HookFailed, CgroupError."""
+        if not self.plan.cgroup.unit:
+            self._learn_where_it_is()
         if self.plan.namespaces.uid_map:
             write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
             self.channel.answer(messages.MAPPED)
-        self.paths = join(self.paths, self.pid, self.plan.cgroup)
+        self.paths = join(self.paths, self.pid, self.plan.cgroup, self.entered)
         if warning := reset_affinity(self.pid):
             self.warnings.append(warning)
         if self.plan.intel_rdt:
@@ -153,6 +161,14 @@ class Launcher:
         """Bring the network devices back, for a container that comes to nothing. Raises PyociError."""
         if self.devices:
             self.devices.restore()
+
+    def _learn_where_it_is(self) -> None:
+        kind, payload = self.channel.receive()
+        if kind != messages.ENTERED:
+            raise StageFailed(
+                self._explained(payload.decode("utf-8", "replace") or "container init ended without a word")
+            )
+        self.entered += messages.paths_of(payload)
 
     def _move_devices(self) -> None:
         """While init is in their namespace to be, and before it sets the kernel parameters that they have there."""

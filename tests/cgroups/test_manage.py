@@ -42,6 +42,32 @@ def test_a_process_is_moved_into_every_hierarchy_and_all_is_removed_again() -> N
 
 
 @pytest.mark.needs_cgroup_v1
+def test_a_process_goes_through_the_doors_by_itself() -> None:
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan):
+        paths = manage.create(plan)
+        directories = {path for name, path in paths.items() if name}
+        reading, writing = os.pipe()
+        doors = join.Doors({**paths, "name=none": "/sys/fs/cgroup/nothing/here"})
+        pid = os.fork()
+        if not pid:
+            os.write(writing, "\0".join(doors.enter()).encode())
+            signal.pause()
+        doors.close()
+        try:
+            entered = os.read(reading, 9999).decode().split("\0")
+            assert set(entered) == directories
+            assert all(processes.pids({name: path}) == [pid] for name, path in paths.items() if name)
+            assert join.join(paths, pid, plan, entered) == paths
+            assert processes.pids(paths) == [pid]
+        finally:
+            processes.kill_all(paths, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(reading)
+            os.close(writing)
+
+
+@pytest.mark.needs_cgroup_v1
 def test_limits_of_v1() -> None:
     plan = worlds.planned(
         worlds.fresh_path(),

@@ -19,6 +19,7 @@ from pyoci.cgroups.apply import apply_writes
 from pyoci.cgroups.devices import CHAR, MKNOD, READ, Rule
 from pyoci.cgroups.writes import Write
 from pyoci.errors import CgroupError
+from pyoci.process.clone import clone_into
 from tests.cgroups import worlds
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroups]
@@ -93,18 +94,20 @@ def test_clone_into_cgroup() -> None:
         plan = worlds.planned(worlds.fresh_path())
         with worlds.removed_afterwards(plan):
             paths = manage.create(plan)
-            fd = join.open_dir(paths)
-            pid, _ = syscalls.clone3(syscalls.CLONE_INTO_CGROUP, fd)
+            doors = join.Doors(paths)
+            assert doors.tasks == []
+            pid, _, born_there = clone_into(0, doors)
             if not pid:
                 signal.pause()
-            os.close(fd)
+            doors.close()
+            assert born_there
             try:
                 assert processes.pids(paths) == [pid]
             finally:
                 processes.kill_all(paths, signal.SIGKILL)
                 os.waitpid(pid, 0)
-            with pytest.raises(CgroupError, match="no such file"):
-                join.open_dir({"": "/sys/fs/cgroup/nothing/here"})
+            assert join.join(paths, 0, entered=[doors.unified_path]) == paths, "there is nothing left to do"
+            assert join.Doors({"": "/sys/fs/cgroup/nothing/here"}).unified == -1
 
     worlds.with_v2_alone(body)
 

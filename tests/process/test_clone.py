@@ -80,7 +80,7 @@ def born(namespaces: Namespaces, look: Callable[[], Any] = lambda: None) -> Any:
     before = descriptors()
     joins = open_joins(namespaces)
     reading, writing = os.pipe()
-    pid, pidfd = clone_init(namespaces, joins)
+    pid, pidfd, _ = clone_init(namespaces, joins)
     if pid == 0:
         try:
             if not needs_stage(namespaces):

@@ -55,7 +55,7 @@ def test_it_is_in_the_container(running: Box) -> None:
         wanted = join(running, process("sh", "-c", "echo $$ > /proof; readlink /proc/self/ns/uts >> /proof; exit 7"))
         (running.rootfs / "bin/readlink").symlink_to("busybox")
         before = descriptors()
-        launched = launch(wanted, placed.append)
+        launched = launch(wanted, lambda pid, entered: placed.append(pid))
         opened = len(descriptors()) - len(before)
         return [placed == [launched.pid], ended(launched), opened, os.readlink(f"/proc/{running.pid}/ns/uts")]
 
@@ -69,7 +69,7 @@ def test_it_is_in_the_container(running: Box) -> None:
 def test_a_program_that_there_is_not(running: Box) -> None:
     def inside() -> list[Any]:
         with pytest.raises(StageFailed) as caught:
-            launch(join(running, process("none")), lambda pid: None)
+            launch(join(running, process("none")), lambda pid, entered: None)
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, 0)
         return [caught.value.message]
@@ -80,7 +80,7 @@ def test_a_program_that_there_is_not(running: Box) -> None:
 def test_a_cgroup_that_cannot_be_joined(running: Box) -> None:
     """The process must not run without its limits, and not be left behind."""
 
-    def refuse(pid: int) -> None:
+    def refuse(pid: int, entered: list[str]) -> None:
         raise CgroupError("no")
 
     def inside() -> bool:
@@ -95,7 +95,7 @@ def test_a_cgroup_that_cannot_be_joined(running: Box) -> None:
 
 
 def test_a_process_that_is_killed_on_its_way(running: Box) -> None:
-    def kill(pid: int) -> None:
+    def kill(pid: int, entered: list[str]) -> None:
         os.kill(pid, k.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
@@ -113,7 +113,7 @@ def test_what_fails_before_it_is_placed(running: Box) -> None:
     def inside() -> str:
         with pytest.raises(StageFailed) as caught:
             wanted = join(running, process("true", terminal=True), console=os.open("/dev/null", os.O_RDWR))
-            launch(wanted, lambda pid: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
+            launch(wanted, lambda pid, entered: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
         return caught.value.message
 
     (running.rootfs / "dev").mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ def test_it_is_placed_before_it_runs(running: Box) -> None:
 
     def inside() -> bool:
         seen: list[bool] = []
-        launched = launch(join(running, process("touch", "/proof")), lambda pid: seen.append(proof.exists()))
+        launched = launch(join(running, process("touch", "/proof")), lambda pid, entered: seen.append(proof.exists()))
         return ended(launched) == 0 and seen == [False]
 
     assert running.apart(inside)
