@@ -57,11 +57,17 @@ PASSED_ON = (
 )
 FLAGS = ("-I", "-S", "-B", "-X", "utf8")
 _MARK = "pyoci-restarted"
+_EMBEDDED = "_pyoci_calls"  # the interpreter of pyoci/embed has it
 _CHUNK = 1 << 20
 
 
 def restart() -> NoReturn:
     """Become a sealed interpreter that makes the same call. Raises PyociError if there is no way to."""
+    if _EMBEDDED in sys.builtin_module_names:  # it takes no arguments of Python's
+        raise PyociError(
+            "cannot seal the interpreter: that is done before it starts, but its executable could not be looked at, or can "
+            "still be written to"
+        )
     if _MARK in sys._xoptions:
         raise PyociError("cannot seal the interpreter: it was started anew, and its executable can still be written to")
     library = __file__.rpartition("/pyoci/")[0]

@@ -121,3 +121,13 @@ def test_a_reader_who_is_gone_is_no_crash(embedded: Path) -> None:
     result = subprocess.run([embedded, "features"], stdout=writer, stderr=subprocess.PIPE, timeout=60)
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, b"")
+
+
+@pytest.mark.needs_root
+def test_without_its_launcher_it_does_not_go_near_a_container(embedded: Path, bundle: Path) -> None:
+    """It cannot start itself over as Python can, and does not try."""
+    bare = embedded.parent.parent / "lib/pyoci/embed/pyoci"
+    result = run(bare, "--root", bundle / "state", "run", "--bundle", bundle, "unsealed")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("pyoci: cannot seal the interpreter") and result.stderr.count("\n") == 1
+    assert not (bundle / "state").exists()
