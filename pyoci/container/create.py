@@ -94,9 +94,9 @@ class Creation:
         log.debug(f"bundle {bundle.directory}: the configuration is right, and decided on for this host")
         console = self._open_console(plan.process.terminal)
         receiver = connect_pidfd_socket(self.options.pidfd_socket)
-        self.directory.make(self.settings.root)
         self.state = self._record(bundle, host, plan)
         self.launcher = self._make_launcher(plan, host)
+        self.directory.make(self.settings.root)
         try:
             self._make(bundle, plan, console)
             self._tell(receiver)

@@ -36,8 +36,13 @@ def listen_fds() -> int:
 
 
 def own_streams() -> dict[str, str]:
-    """What our standard streams are, by number: a container without a terminal gets them, and a restored one others."""
-    return {stream: k.readlink(f"/proc/self/fd/{stream}") for stream in ("0", "1", "2")}
+    """What our standard streams are, by number: a container without a terminal gets them, and a restored one others. Raises
+    PyociError.
+    """
+    try:
+        return {stream: k.readlink(f"/proc/self/fd/{stream}") for stream in ("0", "1", "2")}
+    except OSError as error:
+        raise failed("see what the standard streams are", error) from None
 
 
 def connect_pidfd_socket(path: str) -> int:
