@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ..bystanders import BYSTANDERS
+
 REPOSITORY = Path(__file__).parent.parent.parent
 SUITE = "bookworm"
 PLACES = ("root", "root-systemd", "dev", "dev-systemd")
@@ -50,6 +52,7 @@ class Guest:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        BYSTANDERS.add(self.process.pid)
 
     def said(self) -> str:
         """The end of its output: the console's, if it did not come up."""

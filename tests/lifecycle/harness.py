@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..bystanders import BYSTANDERS
 from .configs import Config, base_config
 
 PATIENCE = 30.0
@@ -51,12 +52,12 @@ def eventually(what: str, probe: Callable[[], T]) -> T:
 
 
 def children() -> list[int]:
-    """Pids of this process's children, adopted orphans included."""
+    """Pids of this process's children, adopted orphans included, but for bystanders."""
     pids: list[int] = []
     for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(FileNotFoundError):
             pids += map(int, (thread / "children").read_text().split())
-    return pids
+    return [pid for pid in pids if pid not in BYSTANDERS]
 
 
 def process_state(pid: int) -> str | None:
