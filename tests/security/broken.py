@@ -316,9 +316,9 @@ BROKEN: dict[str, Broken] = {
         ("tests/lifecycle/test_cgroups.py::test_little_memory_is_enough_to_start",),
         (
             Edit(
-                "pyoci/process/confine.py",
-                "    gc.disable()\n",
-                "    gc.disable()\n    sys.ballast = bytearray(b'x') * (64 << 20)\n",
+                "pyoci/process/init.py",
+                "        enter_root(self.plan.rootfs, self.root)\n",
+                "        enter_root(self.plan.rootfs, self.root)\n        self.ballast = bytearray(b'x') * (64 << 20)\n",
             ),
         ),
     ),
