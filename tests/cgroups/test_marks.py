@@ -13,10 +13,11 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_cgroups]
 
 
 def test_what_is_made_is_found_by_its_mark(tmp_path: Path) -> None:
-    plan = worlds.planned(f"{worlds.fresh_path()}/inner")
+    path = worlds.fresh_path()
+    plan = worlds.planned(f"{path}/inner")
     other = worlds.planned(worlds.fresh_path())
     (tmp_path / "other").mkdir()
-    with worlds.removed_afterwards(plan, other):
+    with worlds.removed_afterwards(worlds.planned(path), plan, other):
         made = manage.create(plan, marks.mark_of(str(tmp_path), "box"))
         manage.create(other, marks.mark_of(str(tmp_path / "other"), "box"))
         found = marks.find(layout.read(), str(tmp_path))
