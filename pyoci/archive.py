@@ -10,8 +10,8 @@ of ten lines: 5 ms for `create`, half of which is the modules' own code.
 `hack/archive` writes the file: a marshalled pair of this module's own code and the contents; then the pieces, one for each
 command, with all that it imports at the top of modules; then every module by itself, for what is imported later on, or
 by whoever has no piece; then the index of these. It is named after the interpreter's version, as the format is; an
-interpreter that finds none under its name goes by the files, which are installed beside it. Left out are docstrings, asserts and the annotations
-of functions.
+interpreter that finds none under its name goes by the files, which are installed beside it. Left out are docstrings,
+asserts and the annotations of functions.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 """What pyoci has to say, to the log file that an engine reads and to the person at stderr.
 
 The contract that engines rely on: containerd takes the last line of level `error` of a JSON log; podman parses the
-whole JSON log as one object, so without --debug nothing but the error goes there; conmon passes stderr on. And the stderr of create, run
-and exec is that of the container: what is written there without need, its user takes for output of the program.
+whole JSON log as one object, so without --debug nothing but the error goes there; conmon passes stderr on. And the stderr
+of create, run and exec is that of the container: what is written there without need, its user takes for output of the
+program.
 Without a log file stderr is the log, in the format asked for. What --debug adds there has runc's form, so that a program's
 own lines can be told from it.
 

@@ -11,9 +11,9 @@ class Write(Record):
 
     `controller` is the key into the paths of a plan, `file` a name in that directory. `why` is the property asked for.
 
-    Errnos by name: one in `tolerate` makes the write pass as not done, with `silent` without a word; one in `later` has it tried again after all
-    others, for values that the kernel checks against each other. If the file does not exist, `otherwise` is done in its
-    place. `above` names a file whose present number must be less than the value, or else nothing is written.
+    Errnos by name: one in `tolerate` makes the write pass as not done, with `silent` without a word; one in `later` has it
+    tried again after all others, for values that the kernel checks against each other. If the file does not exist,
+    `otherwise` is done in its place. `above` names a file whose present number must be less than the value, or else nothing is written.
     """
 
     controller: str

@@ -127,7 +127,7 @@ class Init:
     # ------------------------------------------------------------------------------------------------- the steps, in order
 
     def enter_cgroups(self) -> None:
-        """First of all, so that everything that we take counts as the container's; and while we are the only thread."""
+        """The first step, so that what the others take counts as the container's."""
         if self.handed.doors:
             entered = self.handed.doors.enter()
             self.channel.send(messages.ENTERED, messages.listed(entered))

@@ -127,7 +127,7 @@ def _entered(join: Join, channel: Channel, born_there: bool) -> list[str]:
         return []
     kind, payload = channel.receive()
     if kind != messages.ENTERED:
-        raise StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
+        raise _failure(payload)
     return [*messages.paths_of(payload), *([join.doors.unified_path] if born_there else [])]
 
 
@@ -162,9 +162,12 @@ def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
         elif kind == messages.LISTENER and join.agent:
             join.agent.introduce(channel, payload, pid, pidfd, join.init_pid)
         else:
-            raise StageFailed(
-                payload.decode("utf-8", "replace") or "the process was killed before it got to its program"
-            )
+            raise _failure(payload)
+
+
+def _failure(payload: bytes) -> StageFailed:
+    """What the process said, or that it could not say anything."""
+    return StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
 
 
 def _clone(join: Join) -> tuple[int, int, bool]:

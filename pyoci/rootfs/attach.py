@@ -10,6 +10,7 @@ from __future__ import annotations
 from errno import ENOENT, ENOTDIR
 
 from pyoci import syscalls as k
+from pyoci.cgroups.files import get
 from pyoci.errors import PyociError, failed
 
 TYPE_CHECKING = False
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PLACE = k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC
-_INFO = 4096
 
 
 def attach(path: str, announce: Callable[[int], None]) -> None:
@@ -58,20 +58,9 @@ def detach(path: str, mount_id: int) -> None:
 
 def _mount_id(fd: int) -> int:
     """The id of the mount that a descriptor is on, as mountinfo has it (proc_pid_fdinfo(5))."""
-    lines = _read(f"/proc/self/fdinfo/{fd}").split(b"\n")
-    return next(int(line[len(b"mnt_id:") :]) for line in lines if line.startswith(b"mnt_id:"))
+    lines = get(f"/proc/self/fdinfo/{fd}").splitlines()
+    return next(int(line.removeprefix("mnt_id:")) for line in lines if line.startswith("mnt_id:"))
 
 
 def _is_mounted(mount_id: int) -> bool:
-    return any(line.startswith(b"%d " % mount_id) for line in _read("/proc/self/mountinfo").split(b"\n"))
-
-
-def _read(path: str) -> bytes:
-    fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC)
-    try:
-        content = b""
-        while more := k.read(fd, _INFO):
-            content += more
-        return content
-    finally:
-        k.close(fd)
+    return any(line.startswith(f"{mount_id} ") for line in get("/proc/self/mountinfo").split("\n"))
