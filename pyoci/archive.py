@@ -20,9 +20,9 @@ import _codecs
 import _imp
 import gc
 import marshal
+import posix
 import sys
 from _frozen_importlib import ModuleSpec
-from _io import FileIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,25 +30,49 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
+    Load = Callable[[int, int], Any]
+    """The object that is marshalled so many bytes before the end of the archive, in so many."""
     Place = tuple[int, int]
-    """How far from the end of the file something starts, and how long it is."""
+    """The arguments of a Load."""
     Contents = tuple[dict[str, Place], Place]
     """The pieces, by command, and the index: by module, the path of its source below the library, and its Place."""
 
 
-class Archive:
-    """A finder and loader as importlib has them (PEP 451), for the modules that come one by one."""
+class Finder:
+    """A finder and loader as importlib has them (PEP 451), the first one of all: for modules that come one by one.
 
-    def __init__(self, library: str, read: Callable[[int, int], bytes], contents: Contents) -> None:
-        self.library, self.read = library, read
+    `files` are the modules that are shared objects, in pyoci's own interpreter (embed/runtime.c), of which only the core has
+    been started: to load one takes no more than its path. For anything else that is not built in, `complete` starts the rest
+    of Python, whose own finders come behind this one. It takes 2 ms, and no command does it on its usual way.
+    """
+
+    def __init__(
+        self, library: str, load: Load, contents: Contents, files: dict[str, str], complete: Callable[[], bool] | None
+    ) -> None:
+        self.library, self.load, self.files, self.complete = library, load, files, complete
         self.pieces, self.place = contents
         self.index: dict[str, tuple[str, Place]] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Where the module `name` is, if it is here."""
-        if not name.startswith("pyoci"):
-            return None
-        self.index = self.index or marshal.loads(self.read(*self.place))
+        """How to load a module of the package, or one of `files`; nothing else, but the next finder may find it."""
+        if name in self.files:
+            return ModuleSpec(name, self, origin=self.files[name])  # type: ignore[arg-type]
+        if name.startswith("pyoci"):
+            return self._find_own(name)
+        if self.complete and name not in sys.builtin_module_names:
+            complete, self.complete = self.complete, None
+            before = sys.path
+            # An error in UTF-8, say, has somebody look for codecs, and that imports them. The rest of Python begins with
+            # codecs, too, but would take it that they have been looked for, and that there are none.
+            if name == "encodings":
+                _codecs.register(_find_codec)
+            complete()
+            _codecs.unregister(_find_codec)
+            sys.path.extend(before)
+        return None
+
+    def _find_own(self, name: str) -> ModuleSpec | None:
+        self.index = self.index or self.load(*self.place)
         if name not in self.index:
             return None
         source = f"{self.library}/{self.index[name][0]}"
@@ -58,19 +82,23 @@ class Archive:
             spec.submodule_search_locations.append(package)
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """A plain module will do."""
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Load a shared object; a plain module will do for what is ours."""
+        return _imp.create_dynamic(spec) if spec.name in self.files else None
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code."""
+        if module.__name__ in self.files:
+            _imp.exec_dynamic(module)
+            return
         # Not by way of spec.has_location: that asks for a cached file, too, which the core of the interpreter cannot name.
         module.__file__ = f"{self.library}/{self.index[module.__name__][0]}"
-        exec(marshal.loads(self.read(*self.index[module.__name__][1])), module.__dict__)  # noqa: S102  as any loader
+        exec(self.load(*self.index[module.__name__][1]), module.__dict__)  # noqa: S102  as any loader
 
     def load_all(self, command: str) -> None:
         """Load the piece of a command. All modules are there before the first one's code runs: packages lack nothing."""
         loaded: list[tuple[dict[str, Any], CodeType]] = []
-        for name, file, code in marshal.loads(self.read(*self.pieces[command])):
+        for name, file, code in self.load(*self.pieces[command]):
             module = sys.modules[name] = type(sys)(name)
             attributes = module.__dict__
             attributes["__file__"] = f"{self.library}/{file}"
@@ -85,90 +113,57 @@ class Archive:
             exec(code, attributes)  # noqa: S102  as any loader
 
 
-class Rest:
-    """The last finder of pyoci's own interpreter (embed/runtime.c), of which only the core has been started.
-
-    `files` are the modules that are shared objects: to load one takes no more than its path. For anything else `complete`
-    starts the rest of Python, whose own finder comes behind this one. It takes 2 ms, and no command does it on its usual way.
-    """
-
-    def __init__(self, complete: Callable[[], bool], files: dict[str, str]) -> None:
-        self.complete, self.files = complete, files
-        self.begun = False
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """How to load one of `files`; nothing else, but the next finder may find it."""
-        if name in self.files:
-            return ModuleSpec(name, self, origin=self.files[name])  # type: ignore[arg-type]
-        if not self.begun:
-            self.begun = True
-            before = sys.path
-            # An error in UTF-8, say, has somebody look for codecs, and that imports them. The rest of Python begins with
-            # codecs, too, but would take it that they have been looked for, and that there are none.
-            if name == "encodings":
-                _codecs.register(_find_codec)
-            self.complete()
-            _codecs.unregister(_find_codec)
-            sys.path.extend(before)
-        return None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Load a shared object."""
-        return _imp.create_dynamic(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run its code."""
-        _imp.exec_dynamic(module)
-
-
 def _find_codec(name: str) -> Any:
     import encodings  # here, when there is a way to find it
 
     return encodings.search_function(name)
 
 
-def reader(path: str) -> Callable[[int, int], bytes]:
-    """How to read the archive. It is opened anew each time: a descriptor that stayed open would stand where the caller's may
-    be expected (--preserve-fds). And it is not mapped: what is read once would count as memory for as long as init waits.
+def loader(path: str) -> Load:
+    """How an interpreter loads from the archive that has no way of its own. It is opened anew each time: a descriptor that
+    stayed open would stand where the caller's may be expected (--preserve-fds).
     """
 
-    def read(distance: int, size: int) -> bytes:
-        with FileIO(path) as file:
-            file.seek(-distance, 2)
-            return file.read(size)
+    def load(distance: int, size: int) -> Any:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            posix.lseek(fd, -distance, 2)
+            return marshal.loads(posix.read(fd, size))
+        finally:
+            posix.close(fd)
 
-    return read
+    return load
 
 
-def start(
-    library: str,
-    path: str,
-    complete: Callable[[], bool],
-    contents: Contents,
-    files: dict[str, str],
-) -> None:
+def start(library: str, load: Load, complete: Callable[[], bool], contents: Contents, files: dict[str, str]) -> None:
     """Run the command line in the interpreter of embed/runtime.c, which calls this first."""
     if not hasattr(sys, "path"):
         sys.path = []
-        sys.meta_path.append(Rest(complete, files))
-    attach(library, reader(path), contents, sys.argv[1:])
+    attach(library, load, contents, sys.argv[1:], files, complete)
     from pyoci.cli import main  # to be found only now
 
     main()
 
 
-def attach(library: str, read: Callable[[int, int], bytes], contents: Contents, words: list[str]) -> None:
+def attach(
+    library: str,
+    load: Load,
+    contents: Contents,
+    words: list[str],
+    files: dict[str, str] | None = None,
+    complete: Callable[[], bool] | None = None,
+) -> None:
     """Have modules taken from the archive from now on, and load what the command among these words will need.
 
     Any word that is a command's name will do: to load too much does no harm. What is loaded here stays: the collector
     of garbage is told not to look at it again, which in a short life is most of what it would do.
     """
-    archive = Archive(library, read, contents)
-    sys.meta_path.insert(0, archive)
+    finder = Finder(library, load, contents, files or {}, complete)
+    sys.meta_path.insert(0, finder)
     gc.disable()
     for word in words:
-        if word in archive.pieces:
-            archive.load_all(word)
+        if word in finder.pieces:
+            finder.load_all(word)
             break
     gc.freeze()
     gc.enable()

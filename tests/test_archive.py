@@ -19,7 +19,7 @@ with open(library + "/{NAME}", "rb") as file:
     code, contents = marshal.loads(file.read(65536))
 names = {{"__name__": "pyoci.archive"}}
 exec(code, names)
-names["attach"](library, names["reader"](library + "/{NAME}"), contents, sys.argv[2:])
+names["attach"](library, names["loader"](library + "/{NAME}"), contents, sys.argv[2:])
 """
 
 

@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TEXT(value) #value
@@ -106,6 +107,7 @@ static void start_python(int argc, char **argv)
     check(PyConfig_SetBytesString(&config, &config.executable, INTERPRETER));
     check(Py_InitializeFromConfig(&config));
     PyConfig_Clear(&config);
+    PyGC_Disable(); /* until the modules are there (see pyoci/archive.py): nothing of what is made till then is garbage */
     if (!is_complete && _PySignal_Init(1)) /* SIGINT interrupts, and a reader who has gone is an error, not our end */
         fail("start Python", "set signal handlers");
 }
@@ -139,25 +141,53 @@ static void populate_data(void)
     populate(one < other ? other : one, end);
 }
 
-static Py_ssize_t read_head(char *head)
+/*
+ * The object that is marshalled in the archive, from `distance` bytes before its end on; all of the archive's head if that is
+ * 0. It is mapped meanwhile, with all its pages at once, and no longer: what stays mapped counts as memory.
+ */
+static PyObject *unmarshal(Py_ssize_t distance, Py_ssize_t size)
 {
     int fd = open(ARCHIVE, O_RDONLY | O_CLOEXEC);
-    Py_ssize_t size = fd < 0 ? -1 : read(fd, head, head_size);
+    struct stat status;
 
-    if (size < 0)
-        fail("read " ARCHIVE, strerror(errno));
+    if (fd < 0 || fstat(fd, &status)) {
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, ARCHIVE);
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    Py_ssize_t start = distance ? status.st_size - distance : 0, before = start & (sysconf(_SC_PAGESIZE) - 1);
+    if (!distance && size > status.st_size)
+        size = status.st_size;
+    char *map = mmap(NULL, before + size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, start - before);
+    PyObject *object = NULL;
+    if (map == MAP_FAILED)
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, ARCHIVE);
+    else
+        object = PyMarshal_ReadObjectFromString(map + before, size);
     close(fd);
-    return size;
+    if (map != MAP_FAILED)
+        munmap(map, before + size);
+    return object;
+}
+
+/* load(distance, size): the same for Python. */
+static PyObject *load(PyObject *self, PyObject *arguments)
+{
+    Py_ssize_t distance, size;
+
+    if (!PyArg_ParseTuple(arguments, "nn", &distance, &size))
+        return NULL;
+    return unmarshal(distance, size);
 }
 
 /* Everything else is Python's: run the archive's own code, and the package with it. */
 static int run(int argc, char **argv)
 {
-    static PyMethodDef function = {"complete", complete, METH_NOARGS, NULL};
-    static char content[head_size];
+    static PyMethodDef functions[] = {{"complete", complete, METH_NOARGS, NULL}, {"load", load, METH_VARARGS, NULL}};
     PyObject *head, *names, *words, *files, *started = NULL;
 
-    head = PyMarshal_ReadObjectFromString(content, read_head(content));
+    head = unmarshal(0, head_size);
     names = Py_BuildValue(
         "{sssssO}", "__name__", "pyoci.archive", "__file__", LIBRARY "/pyoci/archive.py", "__builtins__", PyEval_GetBuiltins());
     words = PyList_New(0);
@@ -177,8 +207,8 @@ static int run(int argc, char **argv)
     if (!PyEval_EvalCode(PyTuple_GET_ITEM(head, 0), names, names))
         return -1;
     started = PyObject_CallFunction(
-        PyDict_GetItemString(names, "start"), "ssNOO", LIBRARY, ARCHIVE, PyCFunction_New(&function, NULL),
-        PyTuple_GET_ITEM(head, 1), files);
+        PyDict_GetItemString(names, "start"), "sNNOO", LIBRARY, PyCFunction_New(&functions[1], NULL),
+        PyCFunction_New(&functions[0], NULL), PyTuple_GET_ITEM(head, 1), files);
     return started ? 0 : -1;
 }
 

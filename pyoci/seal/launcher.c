@@ -61,15 +61,14 @@ enum { passed_on_count = sizeof passed_on / sizeof *passed_on };
     "sys.path.insert(0, '" LIBRARY "')\n"                                                                              \
     "path = '" LIBRARY "/modules.' + sys.implementation.cache_tag\n"                                                   \
     "try:\n"                                                                                                           \
-    "    from _io import FileIO\n"                                                                                     \
-    "    with FileIO(path) as file: head = file.read(65536)\n"                                                         \
+    "    with open(path, 'rb') as file: head = file.read(65536)\n"                                                     \
     "except OSError: pass\n"                                                                                           \
     "else:\n"                                                                                                          \
     "    import marshal\n"                                                                                             \
     "    code, contents = marshal.loads(head)\n"                                                                       \
     "    names = {'__name__': 'pyoci.archive'}\n"                                                                      \
     "    exec(code, names)\n"                                                                                          \
-    "    names['attach']('" LIBRARY "', names['reader'](path), contents, sys.argv[1:])\n"                              \
+    "    names['attach']('" LIBRARY "', names['loader'](path), contents, sys.argv[1:])\n"                              \
     "from pyoci.cli import main\n"                                                                                     \
     "main()\n"
 #ifdef RUNTIME
