@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions of libc, for pyoci.syscalls alone, by whichever way there is into it.
+"""Functions of libc, for pyoci.kernel alone, by whichever way there is into it.
 
     function(name, kinds)     a function whose arguments are, letter by letter, an integer (l), a pointer (p) or a C string
                               (s; bytes, or None for NULL). It returns an int and raises nothing; then there is

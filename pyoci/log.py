@@ -23,7 +23,7 @@ import time
 
 from pyoci.errors import describe
 from pyoci.jsontext import dumps, quote
-from pyoci.syscalls import O_APPEND, O_CLOEXEC, O_CREAT, O_NOCTTY, O_WRONLY, open, write
+from pyoci.kernel.basic import O_APPEND, O_CLOEXEC, O_CREAT, O_NOCTTY, O_WRONLY, open, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

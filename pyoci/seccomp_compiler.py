@@ -12,9 +12,9 @@ from _struct import Struct
 from errno import ENOSYS
 
 from pyoci.errors import PyociError
+from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, close, lseek, memfd_create, open, read
 from pyoci.record import Record
 from pyoci.seccomp import ALLOW, ERRNO, LOG, TRACE, Filter, Rule, SeccompPlan
-from pyoci.syscalls import O_CLOEXEC, O_RDONLY, close, lseek, memfd_create, open, read
 from pyoci.thirdparty import load
 
 TYPE_CHECKING = False

@@ -16,8 +16,8 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from pyoci import jsontext
-from pyoci import syscalls as k
 from pyoci.errors import ContainerExists, ContainerNotFound, InvalidId, StateError, failed, reason
+from pyoci.kernel import basic as k
 from pyoci.record import Record
 
 TYPE_CHECKING = False

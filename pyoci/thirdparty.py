@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from pyoci.errors import PyociError
-from pyoci.syscalls import O_RDONLY, close, open, read
+from pyoci.kernel.basic import O_RDONLY, close, open, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

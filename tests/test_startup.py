@@ -41,7 +41,7 @@ cli.main()
 FREE = {"__future__", "_ctypes", "_json", "_signal", "_socket", "_struct", "errno", "fcntl", "gc", "math", "select"}
 FREE |= {"_stat", "marshal", "posix", "pwd", "time"}
 
-ALWAYS = {"cli", "errors", "foreign", "jsontext", "libc", "log", "record", "seal", "syscalls"}
+ALWAYS = {"cli", "errors", "foreign", "jsontext", "kernel.basic", "libc", "log", "record", "seal"}
 LIFE = ALWAYS | {"container", "state", "cgroups.files", "cgroups.freezer"}
 MAY_LOAD = {
     "spec": ALWAYS,

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from pyoci import state as states
-from pyoci import syscalls as k
+from pyoci import syscalls
 from pyoci.errors import ContainerExists, ContainerNotFound, InvalidId, PyociError, StateError
+from pyoci.kernel import basic as k
 from pyoci.state import RuntimeState, StateDir
 from tests.forked import in_child
 
@@ -381,9 +382,9 @@ def test_what_cannot_be_removed_is_said(directory: StateDir) -> None:
     os.mkdir(busy)
 
     def inside() -> str:
-        k.unshare(k.CLONE_NEWNS)
-        k.mount(None, "/", None, k.MS_REC | k.MS_PRIVATE)
-        k.mount("tmpfs", busy, "tmpfs", 0)
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("tmpfs", busy, "tmpfs", 0)
         with pytest.raises(PyociError) as caught:
             directory.remove()
         return caught.value.message

@@ -7,7 +7,7 @@ import errno
 
 from pyoci.cgroups.files import get, parent, put, put_fd, write_failed
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import O_CLOEXEC, O_WRONLY, close, open
+from pyoci.kernel.basic import O_CLOEXEC, O_WRONLY, close, open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

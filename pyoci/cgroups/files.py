@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import (
+from pyoci.kernel.basic import (
     O_CLOEXEC,
     O_DIRECTORY,
     O_NOFOLLOW,

@@ -11,7 +11,7 @@ import time
 
 from pyoci.cgroups.files import GONE, get, keyed, put_checked, walk
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import O_CLOEXEC, O_RDONLY, O_WRONLY, close, lseek, open, read, write
+from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, O_WRONLY, close, lseek, open, read, write
 
 TIMEOUT = 10.0
 _PAUSE = 0.01

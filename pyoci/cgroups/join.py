@@ -14,7 +14,7 @@ import time
 
 from pyoci.cgroups.files import DENIED, get, put, write_failed
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import O_CLOEXEC, O_DIRECTORY, O_PATH, O_WRONLY, close, open, rmdir, write
+from pyoci.kernel.basic import O_CLOEXEC, O_DIRECTORY, O_PATH, O_WRONLY, close, open, rmdir, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pyoci.cgroups.join import drop
 from pyoci.cgroups.prepare import check_type, enable_controllers, fill_cpuset
 from pyoci.cgroups.processes import pids
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import mkdir, rmdir
+from pyoci.kernel.basic import mkdir, rmdir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

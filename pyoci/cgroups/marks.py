@@ -10,7 +10,7 @@ its own cgroups that leads us to others.
 from __future__ import annotations
 
 from pyoci.cgroups.files import walk
-from pyoci.syscalls import getxattr, readlink, setxattr, stat
+from pyoci.kernel.basic import getxattr, readlink, setxattr, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ a change and the file of the number of processes killed.
 from __future__ import annotations
 
 from pyoci.cgroups.files import keyed
-from pyoci.syscalls import (
+from pyoci.kernel.basic import (
     EFD_CLOEXEC,
     EFD_NONBLOCK,
     O_CLOEXEC,

@@ -10,7 +10,7 @@ import errno
 
 from pyoci.cgroups.files import GONE, get
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import chown
+from pyoci.kernel.basic import chown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from pyoci.cgroups import freezer
 from pyoci.cgroups.files import GONE, get, keyed, put, walk
 from pyoci.errors import CgroupError, describe
-from pyoci.syscalls import SIGKILL, close, getpid, pidfd_open, pidfd_send_signal
+from pyoci.kernel.basic import SIGKILL, close, getpid, pidfd_open, pidfd_send_signal
 
 _PREFERRED = ("freezer", "devices", "pids", "memory", "")
 _AT_ONCE = 256  # descriptors held at a time

@@ -9,7 +9,7 @@ import time
 from pyoci.cgroups.files import GONE, walk
 from pyoci.cgroups.processes import pids
 from pyoci.errors import CgroupError, reason
-from pyoci.syscalls import rmdir, stat
+from pyoci.kernel.basic import rmdir, stat
 
 TIMEOUT = 10.0
 

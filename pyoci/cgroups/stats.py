@@ -11,7 +11,7 @@ from __future__ import annotations
 from pyoci.cgroups import stats_v1, stats_v2
 from pyoci.cgroups.processes import pids
 from pyoci.cgroups.readings import Readings, kept
-from pyoci.syscalls import stat
+from pyoci.kernel.basic import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ Source: Documentation/filesystems/resctrl.rst of the kernel.
 from __future__ import annotations
 
 from pyoci.cgroups.readings import Readings, kept
-from pyoci.syscalls import listdir
+from pyoci.kernel.basic import listdir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ Source: Documentation/admin-guide/cgroup-v1 of the kernel.
 from __future__ import annotations
 
 from pyoci.cgroups.readings import Readings, entry, kept, members
-from pyoci.syscalls import listdir
+from pyoci.kernel.basic import listdir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pyoci.cgroups.readings import UNLIMITED, Readings, entry, kept, members
 from pyoci.cgroups.stats_v1 import FLAGS
-from pyoci.syscalls import listdir
+from pyoci.kernel.basic import listdir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ Sources: org.freedesktop.systemd1(5); systemd's docs/CGROUP_DELEGATION.md.
 
 from __future__ import annotations
 
-from pyoci import syscalls as k
 from pyoci.cgroups.bus import Bus, BusError
 from pyoci.cgroups.properties import limits
 from pyoci.cgroups.unit import Manager
 from pyoci.errors import CgroupError, PyociError
+from pyoci.kernel import basic as k
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

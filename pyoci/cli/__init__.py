@@ -18,9 +18,9 @@ from pyoci.cli.options import CONTAINER_ID, Call, check_arguments, parse, sugges
 from pyoci.cli.output import ReaderGone, occupy_standard_descriptors
 from pyoci.cli.settings import GLOBAL
 from pyoci.errors import PyociError, SpecError, UsageError, describe, failed
+from pyoci.kernel.basic import _exit, getpid
 from pyoci.log import Log
 from pyoci.record import Record
-from pyoci.syscalls import _exit, getpid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pyoci.cli.options import REPEAT, STRING, Call, Option
 from pyoci.cli.settings import absolute, absolute_or_none
 from pyoci.criu.options import CriuOptions
 from pyoci.errors import UsageError
-from pyoci.syscalls import geteuid
+from pyoci.kernel.basic import geteuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from errno import EPIPE
 
 from pyoci.errors import PyociError, failed
-from pyoci.syscalls import O_RDWR, close, dup, dup2, fstat, open, write
+from pyoci.kernel.basic import O_RDWR, close, dup, dup2, fstat, open, write
 
 _STDOUT = 1
 

@@ -9,7 +9,7 @@ from pyoci.cli.settings import settings
 from pyoci.container import query
 from pyoci.errors import PyociError, failed
 from pyoci.jsontext import dumps
-from pyoci.syscalls import access, environ
+from pyoci.kernel.basic import access, environ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

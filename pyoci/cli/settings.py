@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pyoci.cli.options import STRING, Argument, Call, Command, Option, truth
 from pyoci.errors import UsageError, failed
-from pyoci.syscalls import (
+from pyoci.kernel.basic import (
     O_CLOEXEC,
     O_DIRECTORY,
     O_RDONLY,

@@ -8,7 +8,7 @@ from pyoci.cli.options import STRING, Call, Command, Option
 from pyoci.cli.settings import absolute
 from pyoci.errors import PyociError, failed
 from pyoci.jsontext import dumps
-from pyoci.syscalls import (
+from pyoci.kernel.basic import (
     O_CLOEXEC,
     O_CREAT,
     O_EXCL,

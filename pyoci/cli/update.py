@@ -7,8 +7,8 @@ from pyoci.cli.options import CONTAINER_ID, STRING, Call, Command, Option
 from pyoci.cli.settings import settings
 from pyoci.container import update as updating
 from pyoci.errors import PyociError, UsageError, failed
+from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, close, open, read
 from pyoci.spec import validate
-from pyoci.syscalls import O_CLOEXEC, O_RDONLY, close, open, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pyoci.cli.options import STRING, Call, Command, Option
 from pyoci.cli.output import put
 from pyoci.errors import SpecError
 from pyoci.jsontext import dumps
+from pyoci.kernel.basic import environ, isatty
 from pyoci.spec import render, validate
-from pyoci.syscalls import environ, isatty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

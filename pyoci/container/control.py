@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from pyoci import state as states
-from pyoci import syscalls as k
 from pyoci.cgroups.freezer import freeze, is_frozen, thaw
 from pyoci.container.record import Container
 from pyoci.errors import InvalidOperation, failed
+from pyoci.kernel import basic as k
 from pyoci.state import CREATED, PAUSED, RUNNING
 
 TYPE_CHECKING = False

@@ -11,13 +11,13 @@ from time import monotonic
 
 from pyoci import jsontext
 from pyoci import state as states
-from pyoci import syscalls as k
 from pyoci.cgroups.freezer import is_frozen, thaw, thaw_below
 from pyoci.cgroups.processes import kill_all, pids
 from pyoci.cgroups.remove import TIMEOUT as REMOVAL
 from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError, failed
+from pyoci.kernel import basic as k
 from pyoci.state import CREATED, STOPPED, StateDir
 
 TYPE_CHECKING = False

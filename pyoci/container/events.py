@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pyoci import syscalls as k
 from pyoci.cgroups.files import GONE
 from pyoci.cgroups.oom import watch
 from pyoci.cgroups.stats import collect
 from pyoci.container.record import Container
 from pyoci.errors import CgroupError, InvalidOperation, PyociError, describe
+from pyoci.kernel import basic as k
 from pyoci.state import STOPPED
 
 TYPE_CHECKING = False

@@ -11,12 +11,12 @@ from __future__ import annotations
 from time import time
 
 from pyoci import state as states
-from pyoci import syscalls as k
 from pyoci.cgroups import layout, marks
 from pyoci.cgroups.processes import pids
 from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.delete import clear
 from pyoci.errors import ContainerExists, ContainerNotFound, PyociError, StateError, failed
+from pyoci.kernel import basic as k
 from pyoci.record import Record
 from pyoci.state import CONFIG, STATE, UNFINISHED, StateDir
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pyoci import syscalls as k
 from pyoci.container.create import Creation
 from pyoci.container.delete import destroy, end
 from pyoci.container.handover import keep_inherited, listen_fds
@@ -11,6 +10,7 @@ from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_notify_proxy
 from pyoci.errors import ContainerNotFound
 from pyoci.foreground import Foreground
+from pyoci.kernel import basic as k
 from pyoci.process.exec_fifo import Starter
 from pyoci.state import FIFO
 from pyoci.terminal import receive_master

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from pyoci import jsontext
-from pyoci import syscalls as k
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import HookFailed, InvalidOperation, PyociError
+from pyoci.kernel import basic as k
 from pyoci.process.exec_fifo import Starter
 from pyoci.state import CREATED, FIFO, NOTIFY, RUNNING, STOPPED
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from pyoci import jsontext
-from pyoci import syscalls as k
 from pyoci.cgroups import limits
 from pyoci.cgroups.apply import apply_writes
 from pyoci.cgroups.undo import put_back, remember, remember_file
 from pyoci.container.record import Container
 from pyoci.errors import CgroupError, InvalidOperation, PyociError
+from pyoci.kernel import basic as k
 from pyoci.state import CONFIG, STOPPED
 
 TYPE_CHECKING = False

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci import syscalls as k
+from pyoci.kernel import basic as k
 
 _TAIL = 256 << 10
 _MARK = "Error ("

@@ -8,8 +8,8 @@ others in the place of those that were pipes.
 from __future__ import annotations
 
 from pyoci import jsontext
-from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
+from pyoci.kernel import basic as k
 from pyoci.state import make_directories, write_all
 
 TYPE_CHECKING = False

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from errno import EAGAIN
 
-from pyoci import syscalls as k
 from pyoci.errors import HookFailed, PyociError, StageFailed, failed
+from pyoci.kernel import basic as k
 
 OPENED, NOT_EXECUTED, HOOK_FAILED = b"0", b"E", b"H"
 

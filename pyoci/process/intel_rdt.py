@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from errno import ENOSPC
 
-from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
+from pyoci.kernel import basic as k
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

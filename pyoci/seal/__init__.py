@@ -25,7 +25,7 @@ CAP_SYS_PTRACE in the host's own user namespace, to whom a container that is giv
 
 from __future__ import annotations
 
-from pyoci.syscalls import (
+from pyoci.kernel.basic import (
     CLOSE_RANGE_CLOEXEC,
     F_GET_SEALS,
     F_SEAL_GROW,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyoci import syscalls as k
 from pyoci.errors import HookFailed, PyociError, StageFailed
+from pyoci.kernel import basic as k
 from pyoci.process import exec_fifo
 from pyoci.process.exec_fifo import HOOK_FAILED, NOT_EXECUTED, OPENED, Starter
 from tests.rootfs.roots import descriptors

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyoci import syscalls as k
 from pyoci.errors import PyociError
+from pyoci.kernel import basic as k
 from pyoci.plan.intel_rdt import plan_intel_rdt
 from pyoci.process import intel_rdt
 
