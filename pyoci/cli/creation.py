@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pyoci.cli.options import INT, STRING, Argument, Call, Option
 from pyoci.cli.settings import absolute, absolute_or_none
-from pyoci.container.record import CreateOptions
+from pyoci.container.options import CreateOptions
 
 NEW_ID = Argument(
     metavar="<container-id>",

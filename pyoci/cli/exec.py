@@ -6,7 +6,7 @@ from __future__ import annotations
 from pyoci.cli.options import CONTAINER_ID, INT, REPEAT, STRING, Argument, Call, Command, Option
 from pyoci.cli.settings import absolute_or_none, settings
 from pyoci.container import exec as joining
-from pyoci.container.record import ExecOptions
+from pyoci.container.options import ExecOptions
 from pyoci.errors import UsageError
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from pyoci.cli.creation import BUNDLE, CONSOLE_SOCKET, NEW_ID, NO_PIVOT, PID_FIL
 from pyoci.cli.options import STRING, Call, Command, Option
 from pyoci.cli.settings import settings
 from pyoci.container import restore
-from pyoci.container.record import RestoreOptions
+from pyoci.container.options import RestoreOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.bundle import Bundle
     from pyoci.cgroups.unit import Manager
-    from pyoci.container.record import CreateOptions, Settings
+    from pyoci.container.options import CreateOptions
+    from pyoci.container.record import Settings
     from pyoci.host import Host
     from pyoci.plan.model import Plan
 

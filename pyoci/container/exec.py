@@ -21,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.container.record import ExecOptions, Settings
+    from pyoci.container.options import ExecOptions
+    from pyoci.container.record import Settings
     from pyoci.process.listener import Agent
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")

@@ -21,7 +21,8 @@ from pyoci.terminal import receive_master
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.bundle import Bundle
-    from pyoci.container.record import RestoreOptions, Settings
+    from pyoci.container.options import RestoreOptions
+    from pyoci.container.record import Settings
     from pyoci.host import Host
     from pyoci.plan.model import Plan
 

@@ -17,7 +17,8 @@ from pyoci.terminal import receive_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyoci.container.record import CreateOptions, Settings
+    from pyoci.container.options import CreateOptions
+    from pyoci.container.record import Settings
 
 
 def run(settings: Settings, container_id: str, options: CreateOptions) -> int:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Calls into libc, for pyoci.syscalls: what that needs of _ctypes, and no more. Built into runtime.c's interpreter.
+ * Calls into libc, for pyoci.kernel: what that needs of _ctypes, and no more. Built into runtime.c's interpreter.
  *
  * To load _ctypes, with libffi behind it, and to derive its classes takes 1.0 ms of each command. This takes 0.05, and a
  * call a third of the time. Where it is not built in, _ctypes does the same.

@@ -13,7 +13,8 @@ import pytest
 
 from pyoci.cli import ps, spec
 from pyoci.cli.list import table
-from pyoci.container.record import CreateOptions, Settings
+from pyoci.container.options import CreateOptions
+from pyoci.container.record import Settings
 from pyoci.errors import PyociError
 from pyoci.record import Record
 

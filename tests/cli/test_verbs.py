@@ -14,7 +14,8 @@ from pyoci.cli.events import _tell
 from pyoci.cli.kill import signal_number
 from pyoci.cli.options import Call, check_arguments, parse
 from pyoci.cli.settings import GLOBAL
-from pyoci.container.record import CreateOptions, ExecOptions, Settings
+from pyoci.container.options import CreateOptions, ExecOptions
+from pyoci.container.record import Settings
 from pyoci.errors import UsageError
 from pyoci.log import Log
 

@@ -18,7 +18,8 @@ from pyoci import state as states
 from pyoci.cgroups import freezer, processes, remove
 from pyoci.container.create import create
 from pyoci.container.delete import delete
-from pyoci.container.record import Container, CreateOptions, Settings
+from pyoci.container.options import CreateOptions
+from pyoci.container.record import Container, Settings
 from pyoci.container.start import start
 from pyoci.log import Log
 from pyoci.state import StateDir

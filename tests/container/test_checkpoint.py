@@ -14,7 +14,7 @@ import pytest
 
 from pyoci import syscalls as k
 from pyoci.container.checkpoint import checkpoint
-from pyoci.container.record import RestoreOptions
+from pyoci.container.options import RestoreOptions
 from pyoci.container.restore import restore
 from pyoci.criu import rpc
 from pyoci.criu.options import CriuOptions

@@ -13,7 +13,7 @@ import pytest
 
 from pyoci import state as states
 from pyoci.container import create as creation
-from pyoci.container.record import CreateOptions
+from pyoci.container.options import CreateOptions
 from pyoci.errors import PyociError
 from pyoci.jsontext import dumps
 from pyoci.plan.model import Plan

@@ -13,7 +13,7 @@ import pytest
 
 from pyoci.container import exec as execs
 from pyoci.container.control import pause, resume
-from pyoci.container.record import ExecOptions
+from pyoci.container.options import ExecOptions
 from pyoci.errors import PyociError, SpecError, UsageError
 from tests.container.boxes import Box, Failed
 

@@ -14,7 +14,8 @@ import pytest
 
 from pyoci import state as states
 from pyoci.container import record
-from pyoci.container.record import Container, CreateOptions, ExecOptions, Settings, hook_state
+from pyoci.container.options import CreateOptions, ExecOptions
+from pyoci.container.record import Container, Settings, hook_state
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError
 from pyoci.log import Log
 from pyoci.state import StateDir

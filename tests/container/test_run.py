@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.container.record import CreateOptions
+from pyoci.container.options import CreateOptions
 from pyoci.container.run import run
 from tests.container.boxes import Box, Failed
 

@@ -13,7 +13,7 @@ import pytest
 
 from pyoci import syscalls as k
 from pyoci.container.create import decide
-from pyoci.container.record import CreateOptions
+from pyoci.container.options import CreateOptions
 from pyoci.errors import HookFailed, PyociError, StageFailed
 from pyoci.plan.model import IdMap, Namespaces, Plan
 from pyoci.process import exec_fifo

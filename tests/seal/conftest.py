@@ -105,9 +105,9 @@ def checkout(place: Path) -> Path:
     """A checkout with the probe for its command line."""
     path = place / "checkout"
     (path / "pyoci" / "cli").mkdir(parents=True)
-    for name in ("__init__.py", "archive.py", "errors.py", "foreign.py", "libc.py", "syscalls.py"):
+    for name in ("__init__.py", "archive.py", "errors.py", "foreign.py", "libc.py"):
         shutil.copy(REPOSITORY / "pyoci" / name, path / "pyoci" / name)
-    for name in ("pyoci/embed", "pyoci/seal", "docs", "hack", "specs"):
+    for name in ("pyoci/embed", "pyoci/kernel", "pyoci/seal", "docs", "hack", "specs"):
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (path / "pyoci" / "cli" / "__init__.py").write_text(PROBE)
     return path

@@ -53,7 +53,7 @@ BROKEN: dict[str, Broken] = {
         ("tests/security/test_identity.py::test_who_joins_is_out_of_reach",),
         (
             Edit(
-                "pyoci/syscalls.py",
+                "pyoci/kernel/basic.py",
                 '    """prctl(2) with plain integers."""\n',
                 '    """prctl(2) with plain integers."""\n    arg2 = 1 if option == PR_SET_DUMPABLE else arg2\n',
             ),
@@ -271,7 +271,7 @@ BROKEN: dict[str, Broken] = {
         ("tests/security/test_python_values.py::test_arguments_of_exec_that_are_no_text_arrive_whole",),
         (
             Edit(
-                "pyoci/syscalls.py",
+                "pyoci/kernel/basic.py",
                 'isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")',
                 'isinstance(path, bytes) else path.encode("utf-8")',
             ),
