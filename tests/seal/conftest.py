@@ -26,7 +26,7 @@ PROBE = """
 import sys
 
 from pyoci import seal
-from pyoci.syscalls import _exit
+from pyoci.kernel.basic import _exit
 
 
 def main():
@@ -105,7 +105,7 @@ def checkout(place: Path) -> Path:
     """A checkout with the probe for its command line."""
     path = place / "checkout"
     (path / "pyoci" / "cli").mkdir(parents=True)
-    for name in ("__init__.py", "archive.py", "errors.py", "foreign.py", "libc.py"):
+    for name in ("__init__.py", "archive.py", "errors.py", "foreign.py", "libc.py", "syscalls.py"):
         shutil.copy(REPOSITORY / "pyoci" / name, path / "pyoci" / name)
     for name in ("pyoci/embed", "pyoci/kernel", "pyoci/seal", "docs", "hack", "specs"):
         shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
