@@ -55,7 +55,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """How to load a module of the package, or one of `files`; nothing else, but the next finder may find it."""
-        if name in self.files:
+        if name in self.files and _is_there(self.files[name]):
             return ModuleSpec(name, self, origin=self.files[name])  # type: ignore[arg-type]
         if name.startswith("pyoci"):
             return self._find_own(name)
@@ -113,6 +113,14 @@ class Finder:
             attributes["__loaded__"] = sys.modules  # for what hack/archive has made of the imports
             exec(code, attributes)  # noqa: S102  as any loader
             del attributes["__loaded__"]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def _find_codec(name: str) -> Any:

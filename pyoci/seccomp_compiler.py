@@ -12,7 +12,7 @@ from _struct import Struct
 from errno import ENOSYS
 
 from pyoci.errors import PyociError
-from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, close, lseek, memfd_create, open, read
+from pyoci.kernel.basic import close, lseek, memfd_create, read
 from pyoci.record import Record
 from pyoci.seccomp import ALLOW, ERRNO, LOG, TRACE, Filter, Rule, SeccompPlan
 from pyoci.thirdparty import load
@@ -48,29 +48,6 @@ class Program(Record):
     def filter(self) -> Filter:
         """The program laid out for loading."""
         return Filter(self.instructions, self.flags)
-
-
-def library_version() -> str:
-    """libseccomp's version, as "2.5.4", or nothing if it is not there; on the host only.
-
-    No binding tells it, but the library's file has it in its name. Where the library is part of the binding, as in
-    Debian, it is "API level 6": what it and this kernel can do together (seccomp_api_get(3)).
-    """
-    try:
-        binding = load("seccomp")
-    except PyociError:
-        return ""
-    fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)
-    try:
-        maps = b""
-        while piece := read(fd, 1 << 16):
-            maps += piece
-    finally:
-        close(fd)
-    for name in (line.rpartition(b"/")[2] for line in maps.splitlines()):
-        if name.startswith(b"libseccomp.so.2."):
-            return name.removeprefix(b"libseccomp.so.").decode("utf-8", "backslashreplace")
-    return f"API level {binding.get_api()}"
 
 
 def compile_filter(plan: SeccompPlan) -> Program:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from pyoci.errors import PyociError
-from pyoci.kernel.basic import O_RDONLY, close, open, read
+from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, close, open, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ LIBRARIES = {
 }
 _BASE = __file__.rpartition("/pyoci/")[0]
 _RECORD = _BASE + "/site-directories"
-_LIMIT = 1 << 16
 
 
 def load(name: str) -> ModuleType:
@@ -55,16 +54,28 @@ def is_there(name: str) -> bool:
     return any(finder.find_spec(module, places) is not None for module in modules for finder in sys.meta_path)
 
 
+def libseccomp_version() -> str:
+    """libseccomp's version, as "2.5.4", or nothing if it is not there; on the host only.
+
+    No binding tells it, but the library's file has it in its name. Where the library is part of the binding, as in
+    Debian, it is "API level 6": what it and this kernel can do together (seccomp_api_get(3)).
+    """
+    try:
+        binding = load("seccomp")
+    except PyociError:
+        return ""
+    for name in (line.rpartition("/")[2] for line in _read_text("/proc/self/maps").splitlines()):
+        if name.startswith("libseccomp.so.2."):
+            return name.removeprefix("libseccomp.so.")
+    return f"API level {binding.get_api()}"
+
+
 def directories() -> list[str]:
     """Where the libraries of this interpreter are."""
     try:
-        fd = open(_RECORD, O_RDONLY)
+        return _read_text(_RECORD).splitlines()
     except FileNotFoundError:
         return [_BASE, *_site_directories()]
-    try:
-        return read(fd, _LIMIT).decode("utf-8", "surrogateescape").splitlines()
-    finally:
-        close(fd)
 
 
 def _site_directories() -> list[str]:
@@ -83,8 +94,11 @@ def _site_directories() -> list[str]:
 
 
 def _read_text(path: str) -> str:
-    fd = open(path, O_RDONLY)
+    fd = open(path, O_RDONLY | O_CLOEXEC)
     try:
-        return read(fd, _LIMIT).decode("utf-8", "surrogateescape")
+        pieces = []
+        while piece := read(fd, 1 << 16):
+            pieces.append(piece)
     finally:
         close(fd)
+    return b"".join(pieces).decode("utf-8", "surrogateescape")

@@ -6,8 +6,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
-import os
-import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 
 from pyoci.errors import PyociError
 from pyoci.seccomp import ALLOW, ERRNO, SeccompPlan, plan_seccomp, supported_flags
-from pyoci.seccomp_compiler import Program, assemble_stub, compile_filter, library_version
+from pyoci.seccomp_compiler import Program, assemble_stub, compile_filter
 from pyoci.syscalls import MACHINE, PR_SET_NO_NEW_PRIVS, prctl
 from pyoci.thirdparty import load
 from tests.conftest import skip_or_fail
@@ -199,16 +197,3 @@ def test_the_kernel_follows_it() -> None:
     unknown, unshare, length = in_child(inside)
     assert (unknown, unshare) == (errno.ENOSYS, errno.EPERM)
     assert length > 0
-
-
-def test_the_librarys_version() -> None:
-    assert re.fullmatch(r"2\.\d+\.\d+|API level \d", library_version())
-
-
-def test_the_librarys_version_is_in_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    maps = tmp_path / "maps"
-    maps.write_text(
-        "7f00-7f01 r--p 0 fe:00 1    /usr/lib/libc.so.6\n7f02-7f03 r--p 0 fe:00 2    /lib/libseccomp.so.2.6.0\n"
-    )
-    monkeypatch.setattr("pyoci.seccomp_compiler.open", lambda path, flags: os.open(maps, flags))
-    assert library_version() == "2.6.0"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +57,18 @@ def test_features_load_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-ISBc", code], capture_output=True, text=True, check=True)
     assert {"jeepney", "seccomp", "pyseccomp", "pyroute2", "jsonschema"} & set(done.stdout.split()) == set()
+
+
+@pytest.mark.needs_seccomp
+def test_the_version_of_libseccomp() -> None:
+    assert re.fullmatch(r"2\.\d+\.\d+|API level \d", thirdparty.libseccomp_version())
+
+
+@pytest.mark.needs_seccomp
+def test_the_version_of_libseccomp_is_in_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    maps.write_text(
+        "7f00-7f01 r--p 0 fe:00 1    /usr/lib/libc.so.6\n7f02-7f03 r--p 0 fe:00 2    /lib/libseccomp.so.2.6.0\n"
+    )
+    monkeypatch.setattr("pyoci.thirdparty.open", lambda path, flags: os.open(maps, flags))
+    assert thirdparty.libseccomp_version() == "2.6.0"

@@ -103,7 +103,9 @@ class _Invocation:
 
     def _run_globally(self, call: Call) -> int:
         if call.flag("version"):
-            _help().put_version()
+            from pyoci.cli import version  # no command needs it
+
+            version.put_version()
             return 0
         if not call.rest or call.rest[0] == "help" or call.flag("help"):
             topics = call.rest[1:2] if call.rest[:1] == ["help"] else call.rest[:1]

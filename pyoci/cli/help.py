@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from textwrap import fill
 
-import pyoci
 from pyoci.cli import COMMANDS, load
 from pyoci.cli.options import FLAG, HELP, Command, Option, synopsis
 from pyoci.cli.output import put
 from pyoci.cli.settings import GLOBAL
-from pyoci.seccomp_compiler import library_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,20 +16,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _INDENT = "   "
-
-
-def put_version() -> None:
-    """Show the version as engines read it: line by line, the name and `version` first, and that word in no other.
-
-    An installer that knows the commit adds `__commit__` to the package. What is not known has no line, as in runc.
-    """
-    lines = {
-        "commit": getattr(pyoci, "__commit__", ""),
-        "spec": pyoci.SPEC_VERSION,
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "libseccomp": library_version(),
-    }
-    put(f"pyoci version {pyoci.__version__}\n" + "".join(f"{name}: {told}\n" for name, told in lines.items() if told))
 
 
 def put_help(command: Command) -> None:
