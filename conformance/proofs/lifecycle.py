@@ -212,14 +212,16 @@ def start_of_a_stopped_container(box: Box) -> None:
     assert len(box.printed().splitlines()) == 1, "it ran a second time"
 
 
-@proves("start-without-process", "process-required")
+@proves("start-without-process", "process-required", "create-creates")
 def start_without_a_process(box: Box) -> None:
-    """A runtime may leave it at that, or not support such configs at all, and refuse to create the container."""
-    box.works()
+    """A config needs one when start is called, and not before."""
     del box.config["process"]
-    if box.create().status == 0:
-        assert box.status == "created"
+    box.create().ok()
+    before = box.state()
+    assert before["status"] == "created", before
     assert box.start().status != 0
+    assert box.state() == before, "start has done something"
+    assert not is_gone_or_zombie(box.pid)
 
 
 SIGNALS = {"TERM": signal.SIGTERM, "USR1": signal.SIGUSR1, "12": signal.SIGUSR2, "SIGHUP": signal.SIGHUP}
