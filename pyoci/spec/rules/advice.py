@@ -127,9 +127,9 @@ def cgroups_path_up(path: Any, _: Any) -> Iterator[Finding]:
 
 
 def kernel_memory(memory: Any, _: Any) -> Iterator[Finding]:
-    for name in ("kernel", "kernelTCP"):
+    for name, why in (("kernel", "no longer has an effect"), ("kernelTCP", "is an error with cgroup v2")):
         if memory.get(name, -1) > 0:
-            yield f"/{name}", f'"{name}" is not recommended, and no longer has an effect', '"limit" alone'
+            yield f"/{name}", f'"{name}" is not recommended, and {why}', '"limit" alone'
 
 
 def reservation_above_limit(memory: Any, _: Any) -> Iterator[Finding]:
