@@ -27,15 +27,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from tests.lifecycle.harness import CGROUP_ROOT
 
 from . import catalogue, deviations, suite
 from . import proofs as proofs  # whose modules enter their tests
@@ -163,23 +159,9 @@ def tell(
             for one in known.values()
             if one.untested and (not options.names or one.id in options.names)
         ]
-        write(options, subject, everything + unproven)
+        report = subject.report("requirements", everything + unproven, options.cgroup2)
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
     print(f"{counts['skip']} skipped, {len(left)} left behind, {len(surprises)} not as expected")
     print(*surprises, sep="\n", end="\n" if surprises else "")
     print(f"{counts['pass']} passed, {counts['fail']} failed")
     return 1 if surprises or left else 0
-
-
-def write(options: argparse.Namespace, subject: Subject, results: list[dict[str, Any]]) -> None:
-    alone = options.cgroup2 or (CGROUP_ROOT / "cgroup.controllers").exists()
-    data = {
-        "suite": "requirements",
-        "runtime": subject.name,
-        "version": subject.version,
-        "spec": subject.spec,
-        "date": datetime.now(UTC).date().isoformat(),
-        "kernel": platform.release(),
-        "cgroups": "v2" if alone else "v1",
-        "results": results,
-    }
-    Path(options.json).write_text(json.dumps(data, indent=1) + "\n")

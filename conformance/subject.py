@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .world import CGROUP_ROOT
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,20 @@ class Subject:
     name: str
     version: str
     spec: str
+
+    def report(self, suite: str, results: Sequence[Mapping[str, object]], cgroup2: bool) -> dict[str, object]:
+        """What --json writes of a run of either suite. `cgroup2`: it was shown nothing but cgroup v2."""
+        alone = cgroup2 or Path(CGROUP_ROOT, "cgroup.controllers").exists()
+        return {
+            "suite": suite,
+            "runtime": self.name,
+            "version": self.version,
+            "spec": self.spec,
+            "date": datetime.now(UTC).date().isoformat(),
+            "kernel": platform.release(),
+            "cgroups": "v2" if alone else "v1",
+            "results": results,
+        }
 
 
 def ask(path: str) -> Subject:

@@ -25,11 +25,10 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from . import tap
-from .subject import Subject, ask
+from .subject import ask
 from .world import CGROUP_ROOT, Ending, World, adopt_orphans, hierarchies
 
 EXPECTATIONS = Path(__file__).with_name("expected.toml")
@@ -202,23 +201,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.verbose:
             print(ending.out, ending.err, sep="\n", flush=True)
     if options.json:
-        options.json.write_text(json.dumps(as_data(subject, outcomes, options.cgroup2), indent=1) + "\n")
+        report = subject.report("runtime-tools", [outcome.result() for outcome in outcomes], options.cgroup2)
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
     failed = sum(outcome.surprising for outcome in outcomes)
     known = sum(not outcome.passed and not outcome.surprising for outcome in outcomes)
     print(f"{known} cannot pass, as expected")
     print(f"{len(outcomes) - failed - known} passed, {failed} failed")
     return 1 if failed else 0
-
-
-def as_data(subject: Subject, outcomes: list[Outcome], cgroup2: bool) -> dict[str, object]:
-    alone = cgroup2 or Path(CGROUP_ROOT, "cgroup.controllers").exists()
-    return {
-        "suite": "runtime-tools",
-        "runtime": subject.name,
-        "version": subject.version,
-        "spec": subject.spec,
-        "date": datetime.now(UTC).date().isoformat(),
-        "kernel": platform.release(),
-        "cgroups": "v2" if alone else "v1",
-        "results": [outcome.result() for outcome in outcomes],
-    }

@@ -40,6 +40,7 @@ class RuntimeState(Record):
     creator_pid, creator_start: the create or run that makes it, or has made it.
     systemd_unit: what systemd has made for it; "" if its cgroups are ours.
     shares_pids: the container has no pid namespace of its own, so its processes do not die with init.
+    has_process: there is something to start.
     new_keyring: it has a session keyring of its own, for exec to join.
     streams: what its standard streams are, as /proc/PID/fd shows them, but for those of a terminal of its own.
     intel_rdt_is_own: its class of service was made for it, and goes with it; its monitoring group always does.
@@ -62,6 +63,7 @@ class RuntimeState(Record):
     systemd_cgroup: bool = False
     systemd_unit: str = ""
     shares_pids: bool = False
+    has_process: bool = True
     new_keyring: bool = True
     intel_rdt_path: str = ""
     intel_rdt_mon_path: str = ""

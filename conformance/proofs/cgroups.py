@@ -222,8 +222,17 @@ def a_controller_that_is_not_there(box: Box, file: str) -> None:
     box.refuses()
 
 
-@each({"swappiness": {"swappiness": 50}, "OOM killer": {"disableOOMKiller": True}}, "unified-conversion")
-def a_limit_that_version_2_has_not(box: Box, memory: dict[str, int]) -> None:
+ONLY_OF_VERSION_1: dict[str, Any] = {
+    "swappiness": {"memory": {"swappiness": 50}},
+    "OOM killer": {"memory": {"disableOOMKiller": True}},
+    "TCP buffers": {"memory": {"kernelTCP": 64 << 20}},
+    "class of packets": {"network": {"classID": 0x100001}},
+    "priority of packets": {"network": {"priorities": [{"name": "lo", "priority": 5}]}},
+}
+
+
+@each(ONLY_OF_VERSION_1, "unified-conversion", "create-cannot-apply")
+def a_limit_that_version_2_has_not(box: Box, resources: dict[str, Any]) -> None:
     cgroup2_alone()
-    box.resources["memory"] = memory
+    box.resources.update(resources)
     box.refuses()

@@ -23,9 +23,11 @@ KINDS = {
 """The name of a kind in our ids, and in config.json."""
 
 STATUS = {
-    "prestart": "creating", "createRuntime": "creating", "createContainer": "creating", "startContainer": "created",
+    "prestart": "created", "createRuntime": "created", "createContainer": "created", "startContainer": "created",
     "poststart": "running", "poststop": "stopped",
 }  # fmt: skip
+"""A container is created after step 2 of the lifecycle, and hooks are called from step 3 on."""
+
 IN_CONTAINER = ("createContainer", "startContainer")
 KINDS_OF_NAMESPACES = ("mnt", "net", "ipc", "uts", "pid")
 NOTES = "/notes"

@@ -212,14 +212,27 @@ def start_of_a_stopped_container(box: Box) -> None:
     assert len(box.printed().splitlines()) == 1, "it ran a second time"
 
 
+@proves("create-creates")
+def create_without_a_process(box: Box) -> None:
+    """A config needs one when start is called, and not before."""
+    del box.config["process"]
+    box.create().ok()
+    assert box.status == "created"
+    box.kill("KILL").ok()
+    box.wait()
+    box.delete().ok()
+
+
 @proves("start-without-process", "process-required")
 def start_without_a_process(box: Box) -> None:
-    """A runtime may leave it at that, or not support such configs at all, and refuse to create the container."""
+    """Whether a runtime makes a container of such a config is the matter of the test above."""
     box.works()
     del box.config["process"]
-    if box.create().status == 0:
-        assert box.status == "created"
+    created = box.create().status == 0
     assert box.start().status != 0
+    if created:
+        assert box.status == "created", "start has done something"
+        assert not is_gone_or_zombie(box.pid)
 
 
 SIGNALS = {"TERM": signal.SIGTERM, "USR1": signal.SIGUSR1, "12": signal.SIGUSR2, "SIGHUP": signal.SIGHUP}

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.lifecycle.configs import bind, mount
 
 from ..box import MS_SHARED, Box, host_mount
 from ..suite import each
 
 Options = tuple[list[str], set[str], set[str]]
-"""The options of a new file system, and which words of mountinfo(5) it must and must not have."""
+"""The options of a mount, and which words of mountinfo(5) it must and must not have."""
 
 OF_A_MOUNT: dict[str, Options] = {
     "atime": (["noatime", "atime"], set(), {"noatime"}),
@@ -49,22 +47,22 @@ OF_A_FILE_SYSTEM: dict[str, Options] = {
 """The kernel shows nothing of some. That they are no words for tmpfs is plain from its taking them: it refuses others."""
 
 
+def agrees(case: Options, found: set[str], point: str = "/data") -> None:
+    words, wanted, unwanted = case
+    assert wanted <= found, f"{words} made {found} of {point}"
+    assert not unwanted & found, f"{words} made {found} of {point}"
+
+
 @each(OF_A_MOUNT, "option-{}", "options-must", "options-mount8", "features-mount-options")
 def an_option_of_a_mount(box: Box, case: Options) -> None:
-    words, wanted, unwanted = case
-    box.mounts.append(mount("/data", "tmpfs", "tmpfs", *words))
-    found = box.look().mount("/data").options
-    assert wanted <= found, f"{words} made {found}"
-    assert not unwanted & found, f"{words} made {found}"
+    box.mounts.append(mount("/data", "tmpfs", "tmpfs", *case[0]))
+    agrees(case, box.look().mount("/data").options)
 
 
 @each(OF_A_FILE_SYSTEM, "option-{}", "options-must", "options-mount8", "features-mount-options")
 def an_option_of_a_file_system(box: Box, case: Options) -> None:
-    words, wanted, unwanted = case
-    box.mounts.append(mount("/data", "tmpfs", "tmpfs", *words))
-    found = box.look().mount("/data").super_options
-    assert wanted <= found, f"{words} made {found}"
-    assert not unwanted & found, f"{words} made {found}"
+    box.mounts.append(mount("/data", "tmpfs", "tmpfs", *case[0]))
+    agrees(case, box.look().mount("/data").super_options)
 
 
 @each({name: name for name in ("nosuid", "nodev", "noexec", "noatime", "nodiratime", "ro")}, "option-{}", "option-bind")
@@ -99,7 +97,7 @@ def an_option_for_propagation(box: Box, case: tuple[str, set[str], bool]) -> Non
             assert found == tags, f"{word} made {found} of {point}"
 
 
-RECURSIVE: dict[str, tuple[list[str], set[str], set[str]]] = {
+RECURSIVE: dict[str, Options] = {
     "ratime": (["rnoatime", "ratime"], set(), {"noatime"}),
     "rdev": (["rnodev", "rdev"], set(), {"nodev"}),
     "rdiratime": (["rnodiratime", "rdiratime"], set(), {"nodiratime"}),
@@ -121,12 +119,9 @@ RECURSIVE: dict[str, tuple[list[str], set[str], set[str]]] = {
 
 
 @each(RECURSIVE, "option-{}", "options-should", "features-mount-options")
-def an_option_for_all_mounts_below(box: Box, case: Any) -> None:
-    words, wanted, unwanted = case
+def an_option_for_all_mounts_below(box: Box, case: Options) -> None:
     with box.volume() as volume:
-        box.mounts.append(bind(volume, "/data", "rbind", *words))
+        box.mounts.append(bind(volume, "/data", "rbind", *case[0]))
         report = box.look()
         for point in ("/data", "/data/below"):
-            found = report.mount(point).options
-            assert wanted <= found, f"{words} made {found} of {point}"
-            assert not unwanted & found, f"{words} made {found} of {point}"
+            agrees(case, report.mount(point).options, point)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     Section = Callable[[Any], list[Write]]
 
-# The section of linux.resources, the controller in version 1, what makes writes of it in version 1 and in version 2.
+# The section of linux.resources, the controller in version 1, what makes writes of it in version 1 and in version 2, which
+# is None where that has no such controller.
 _SECTIONS: tuple[tuple[str, str, Section, Section | None], ...] = (
     ("pids", "pids", v1.pids, v2.pids),
     ("memory", "memory", v1.memory, v2.memory),
@@ -33,7 +34,7 @@ _SECTIONS: tuple[tuple[str, str, Section, Section | None], ...] = (
 # What must be in place before a process can join: an empty cpuset takes none, nor does a real-time budget of 0.
 _EARLY: tuple[tuple[str, str, Section, Section | None], ...] = (
     ("cpu", "cpuset", v1.cpuset, v2.cpuset),
-    ("cpu", "cpu", v1.realtime, None),
+    ("cpu", "cpu", v1.realtime, v2.realtime),
 )
 
 
@@ -133,15 +134,11 @@ def _meant(changes: dict[str, Any]) -> dict[str, Any]:
 def ignored(resources: dict[str, Any], available: Container[str]) -> tuple[str, ...]:
     """What was asked for but has no counterpart here, in words."""
     notes = []
-    memory, network = resources.get("memory") or {}, resources.get("network") or {}
-    for key in ("kernel", "kernelTCP"):
-        if memory.get(key):
-            notes.append(f"linux.resources.memory.{key} is ignored: the kernel has no such limit any more")
+    memory = resources.get("memory") or {}
+    if memory.get("kernel"):
+        notes.append("linux.resources.memory.kernel is ignored: the kernel has no such limit any more")
     if "memory" not in available and memory.get("useHierarchy"):
         notes.append("linux.resources.memory.useHierarchy is ignored: cgroup v1 only")
-    for key, controller in (("classID", "net_cls"), ("priorities", "net_prio")):
-        if network.get(key) and controller not in available and "" in available:
-            notes.append(f"linux.resources.network.{key} is ignored: cgroup v1 only")
     return tuple(notes)
 
 
@@ -162,8 +159,8 @@ def _writes(
             continue
         if controller in available:
             writes += first(values)
-        elif "" in available:
-            writes += second(values) if second else ()
+        elif second and "" in available:
+            writes += second(values)
         elif first(values):
             raise CgroupError(f"linux.resources.{section}: no {controller} controller is mounted on this host")
     return tuple(writes)

@@ -39,6 +39,8 @@ def memory(values: dict[str, Any]) -> list[Write]:
         writes.append(_memory("memsw.limit_in_bytes", swap, "swap", tolerate=tolerate))
     if reservation := values.get("reservation"):
         writes.append(_memory("soft_limit_in_bytes", reservation, "reservation"))
+    if kernel_tcp := values.get("kernelTCP"):
+        writes.append(_memory("kmem.tcp.limit_in_bytes", kernel_tcp, "kernelTCP"))
     if values.get("disableOOMKiller"):
         writes.append(_memory("oom_control", 1, "disableOOMKiller"))
     if "useHierarchy" in values:  # there is no other way any more; what else is asked for, the kernel refuses

@@ -31,8 +31,8 @@ def _or_max(value: int) -> int | str:
 
 def memory(values: dict[str, Any]) -> list[Write]:
     """Raises CgroupError if swap and limit do not go together, and for what cgroup v2 cannot be told of memory."""
-    for key in ("swappiness", "disableOOMKiller"):
-        if values.get(key):
+    for key in ("swappiness", "disableOOMKiller", "kernelTCP"):
+        if values.get(key, _UNLIMITED) not in (0, _UNLIMITED):
             raise CgroupError(f"cgroup v2 has no such property (linux.resources.memory.{key})")
     limit, swap = values.get("limit"), values.get("swap")
     writes = []
@@ -67,10 +67,15 @@ def swap_limit(limit: int | None, swap: int | None) -> int | str | None:
     return swap - limit
 
 
-def cpu(values: dict[str, Any]) -> list[Write]:
-    """Raises CgroupError for real-time limits, which cgroup v2 has none of."""
+def realtime(values: dict[str, Any]) -> list[Write]:
     if values.get("realtimePeriod") or values.get("realtimeRuntime"):
         raise CgroupError("cgroup v2 has no real-time CPU limits (linux.resources.cpu.realtimeRuntime, realtimePeriod)")
+    return []
+
+
+def cpu(values: dict[str, Any]) -> list[Write]:
+    """Raises CgroupError for real-time limits, which cgroup v2 has none of."""
+    realtime(values)
     shares, idle = values.get("shares"), values.get("idle")
     quota, period = values.get("quota"), values.get("period")
     writes = []

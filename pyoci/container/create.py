@@ -53,7 +53,9 @@ def plan(settings: Settings, container_id: str, options: CreateOptions) -> Plan:
     return decide(settings, container_id, options)[2]
 
 
-def decide(settings: Settings, container_id: str, options: CreateOptions) -> tuple[Bundle, Host, Plan]:
+def decide(
+    settings: Settings, container_id: str, options: CreateOptions, starts: bool = False
+) -> tuple[Bundle, Host, Plan]:
     """Everything that create decides, and from what."""
     states.check_id(container_id)
     bundle = bundles.load(options.bundle, options.config)
@@ -61,6 +63,7 @@ def decide(settings: Settings, container_id: str, options: CreateOptions) -> tup
     request = Request(
         id=container_id,
         bundle=bundle.directory,
+        starts=starts,
         pivot=not options.no_pivot,
         keyring=not options.no_new_keyring,
         systemd=_find_systemd(host.rootless) if settings.systemd_cgroup else None,
@@ -73,22 +76,32 @@ def decide(settings: Settings, container_id: str, options: CreateOptions) -> tup
 
 
 class Creation:
-    """One container being made. After `create`, `launcher` has init, and `console` our end of its terminal."""
+    """One container being made. After `create`, `launcher` has init, and `console` our end of its terminal.
+
+    foreground: its terminal and signals are for us to pass on. starts: it is to run at once, so there must be a process.
+    """
 
     state: RuntimeState
     launcher: Launcher
 
     def __init__(
-        self, settings: Settings, container_id: str, options: CreateOptions, inherited: int, foreground: bool = False
+        self,
+        settings: Settings,
+        container_id: str,
+        options: CreateOptions,
+        inherited: int,
+        foreground: bool = False,
+        starts: bool = False,
     ) -> None:
-        self.settings, self.options, self.inherited, self.foreground = settings, options, inherited, foreground
+        self.settings, self.options, self.inherited = settings, options, inherited
+        self.foreground, self.starts = foreground, starts
         self.directory = StateDir(settings.root, container_id)
         self.console = -1
         self.cgroups: dict[str, str] = {}  # what is ours to take back
 
     def create(self) -> None:
         """Decide, then do. What fails half-way is undone, and the failure raised."""
-        bundle, host, plan = decide(self.settings, self.directory.id, self.options)
+        bundle, host, plan = decide(self.settings, self.directory.id, self.options, self.starts)
         log = self.settings.log
         for warning in plan.warnings:
             log.warning(warning)
@@ -188,6 +201,7 @@ class Creation:
             systemd_cgroup=plan.cgroup.unit is not None,
             systemd_unit=plan.cgroup.unit.name if plan.cgroup.unit else "",
             shares_pids=not plan.namespaces.new & k.CLONE_NEWPID,
+            has_process=bool(plan.process.args),
             new_keyring=plan.process.keyring,
             intel_rdt_path=plan.intel_rdt.group if plan.intel_rdt else "",
             intel_rdt_mon_path=plan.intel_rdt.monitoring if plan.intel_rdt else "",

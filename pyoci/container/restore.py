@@ -36,12 +36,12 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
     """
     inherited = keep_inherited(0, settings.log.fd, 0)
     if options.detach:
-        Restoration(settings, container_id, options, inherited).create()
+        Restoration(settings, container_id, options, inherited, starts=True).create()
         return 0
     foreground = Foreground(subreaper=not options.no_subreaper)
     try:
         foreground.prepare()
-        restoration = Restoration(settings, container_id, options, inherited, foreground=True)
+        restoration = Restoration(settings, container_id, options, inherited, foreground=True, starts=True)
         restoration.create()
         container = Container(settings, container_id)
         try:

@@ -28,13 +28,13 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
     """
     inherited = keep_inherited(options.preserve_fds, settings.log.fd, listen_fds())
     if options.detach:
-        creation = Creation(settings, container_id, options, inherited)
+        creation = Creation(settings, container_id, options, inherited, starts=True)
         _start(creation, None)
         return 0
     foreground = Foreground(subreaper=not options.no_subreaper)
     try:
         foreground.prepare()  # before there is a process that could end or be signalled
-        creation = Creation(settings, container_id, options, inherited, foreground=True)
+        creation = Creation(settings, container_id, options, inherited, foreground=True, starts=True)
         container = _start(creation, foreground)
         try:
             return foreground.wait(creation.launcher.pid, creation.launcher.pidfd)

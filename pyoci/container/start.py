@@ -31,6 +31,8 @@ def start(settings: Settings, container_id: str) -> None:
     status = container.status()
     if status != CREATED:
         raise InvalidOperation(_REFUSALS.get(status) or f"cannot start a container in the {status} state")
+    if not container.state.has_process:
+        raise InvalidOperation("cannot start a container that was created without a process: it has nothing to run")
     pidfd = container.open_init()
     proxy = open_notify_proxy(container)
     starter = Starter(f"{container.directory.path}/{FIFO}", pidfd)

@@ -35,12 +35,14 @@ _OTHER_PLATFORMS = ("windows", "solaris", "zos", "freebsd")
 class Request(Record):
     """What the command line and our environment add to the config. `bundle` is absolute.
 
+    starts: the container is to be started at once, which takes a process; create alone does not (config.md, Process).
     listen_fds, listen_names: the sockets of sd_listen_fds(3). notify: the directory that will hold the program's end of
     sd_notify(3), empty if nobody wants to know.
     """
 
     id: str
     bundle: str
+    starts: bool = False
     pivot: bool = True
     keyring: bool = True
     systemd: Manager | None = None
@@ -66,10 +68,10 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
 
         wanted = [*wanted, {"destination": notify.INSIDE, "source": request.notify, "options": notify.MOUNT_OPTIONS}]
     mounts = plan_mounts(wanted, request.bundle, namespaces, host.euid)
-    if "process" not in config:
+    if request.starts and "process" not in config:
         raise SpecError("config.json has no /process: there is nothing to run")
     own_users = namespaces.has(k.CLONE_NEWUSER)
-    process, warnings = plan_process(config["process"], linux, host, own_users=own_users, keyring=request.keyring)
+    process, warnings = plan_process(config.get("process"), linux, host, own_users=own_users, keyring=request.keyring)
     if request.listen_fds:
         names = {"LISTEN_FDNAMES": request.listen_names} if request.listen_names else {}
         process = with_environment(process, {"LISTEN_FDS": str(request.listen_fds), "LISTEN_PID": "1", **names})

@@ -40,7 +40,7 @@ DEFAULT_UMASK = 0o022
 
 
 def plan_process(
-    process: dict[str, Any],
+    process: dict[str, Any] | None,
     linux: dict[str, Any],
     host: Confinement,
     *,
@@ -50,10 +50,13 @@ def plan_process(
 ) -> tuple[Process, list[str]]:
     """The program with all that it is given, and warnings. Raises SpecError where there is nothing to run.
 
+    process: None in a config without one. Then nothing will run, and the waiting init has no more than root's bare id.
     linux: the container's, for what it has to say of each process in it. own_users: the container has a user namespace of
     its own, and with it all capabilities, within it.
     """
-    if not process.get("args"):
+    if process is None:
+        process = {}
+    elif not process.get("args"):
         raise SpecError("config.json names no program to run: /process/args is missing or empty")
     user = process.get("user") or {}
     size = process.get("consoleSize") or {}
@@ -69,7 +72,7 @@ def plan_process(
     _check_labels(process, host)
     umask = user.get("umask")
     return Process(
-        args=tuple(process["args"]),
+        args=tuple(process.get("args") or ()),
         env=_last_of_each(process.get("env") or ()),
         cwd=process.get("cwd") or "/",
         uid=user.get("uid") or 0,

@@ -290,6 +290,9 @@ def _hooks(plan: Plan, *kinds: str) -> Iterator[str]:
 
 
 def _start(plan: Plan) -> Iterator[str]:
+    if not plan.process.args:
+        yield "an error, as there is no process"
+        return
     yield from _hooks(plan, "startContainer")
     if plan.listen_fds:
         yield f"hand on {plan.listen_fds} listening sockets, from descriptor 3 on"

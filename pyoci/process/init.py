@@ -199,9 +199,7 @@ class Init:
         self.await_placed()
         self.ask(messages.HOOKS)
         if hooks.createContainer:
-            run_hooks(
-                "createContainer", list(hooks.createContainer), self.state_json("creating"), directory=self.plan.bundle
-            )
+            run_hooks("createContainer", list(hooks.createContainer), self.state_json(), directory=self.plan.bundle)
 
     def enter_root(self) -> None:
         enter_root(self.plan.rootfs, self.root)
@@ -279,15 +277,18 @@ class Init:
         if hooks:
             environment, confined = self.program.env, self.program.confined
             try:
-                state = self.state_json("created")
-                run_hooks("startContainer", hooks, state, default_env=environment, confined=confined)
+                run_hooks("startContainer", hooks, self.state_json(), default_env=environment, confined=confined)
             except BaseException as error:
                 waiting.fail_hook(text_of(error))
                 k._exit(1)
 
-    def state_json(self, status: str) -> bytes:
-        """What a hook in the container is told; the pid is the one that it sees."""
-        return jsontext.dumps({**self.handed.state, "status": status, "pid": k.getpid()}).encode()
+    def state_json(self) -> bytes:
+        """What a hook in the container is told; the pid is the one that it sees.
+
+        createContainer is step 5 of runtime.md's lifecycle, startContainer step 7, and a container is created from the
+        end of step 2 until its program runs, in step 8.
+        """
+        return jsontext.dumps({**self.handed.state, "status": "created", "pid": k.getpid()}).encode()
 
 
 STEPS: tuple[Callable[[Init], None], ...] = (

@@ -186,7 +186,8 @@ class Launcher:
             self.warnings.extend(dict.fromkeys(apply(self.plan.cgroup, self.paths)))
 
     def _run_hooks(self) -> None:
-        state = jsontext.dumps({**self.state, "status": "creating", "pid": self.pid}).encode()
+        """They are told of a created container: runtime.md has it creating in step 2, and hooks from step 3 on."""
+        state = jsontext.dumps({**self.state, "status": "created", "pid": self.pid}).encode()
         for kind in ("prestart", "createRuntime"):
             run_hooks(kind, list(getattr(self.plan.hooks, kind)), state, directory=self.plan.bundle)
 

@@ -116,10 +116,11 @@ class Program:
         if process.no_new_privileges:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
         self._become_user(root_fd)
-        search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
-        path = find_executable(process.args[0], search)
         self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
-        self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
+        if process.args:  # a container without a process waits, and `start` refuses to let it go on
+            search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
+            path = find_executable(process.args[0], search)
+            self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
         if self.filter and self.filter.listens:
             self._load_filter(self.filter)
 

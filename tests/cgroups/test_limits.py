@@ -243,9 +243,11 @@ def test_rdma() -> None:
 def test_network_is_for_v1_only() -> None:
     resources = {"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 500}]}}
     assert late(resources, V1) == ["net_cls.classid = 1048577", "net_prio.ifpriomap = eth0 500"]
-    assert late(resources) == []
-    assert len(limits.ignored(resources, V2)) == 2
-    assert limits.ignored(resources, V1) == ()
+    assert late({"network": {"classID": 0, "priorities": []}}) == []
+    for key, value in resources["network"].items():
+        for available in (V2, {**V2, "memory": "/x"}):
+            with pytest.raises(CgroupError, match=r"linux.resources.network: no net_(cls|prio) controller is mounted"):
+                late({"network": {key: value}}, available)
 
 
 def test_an_update_takes_the_choice_of_victims_back() -> None:
@@ -258,12 +260,15 @@ def test_an_update_takes_the_choice_of_victims_back() -> None:
 
 def test_what_is_ignored_is_told() -> None:
     memory = {"kernel": 1, "kernelTCP": 1, "swappiness": 50, "disableOOMKiller": True, "useHierarchy": True}
-    assert len(limits.ignored({"memory": memory}, V2)) == 3
-    assert len(limits.ignored({"memory": memory}, V1)) == 2
+    assert len(limits.ignored({"memory": memory}, V2)) == 2
+    assert len(limits.ignored({"memory": memory}, V1)) == 1
     assert limits.ignored({"memory": {"limit": 5, "swappiness": 0}}, V2) == ()
 
 
-@pytest.mark.parametrize(("key", "value", "unset"), [("swappiness", 50, 0), ("disableOOMKiller", True, False)])
+@pytest.mark.parametrize(
+    ("key", "value", "unset"),
+    [("swappiness", 50, 0), ("disableOOMKiller", True, False), ("kernelTCP", 1 << 26, -1)],
+)
 def test_what_version_2_cannot_be_told_of_memory(key: str, value: object, unset: object) -> None:
     """config-linux.md, Unified: what cannot be converted is an error."""
     with pytest.raises(CgroupError, match=f"memory.{key}"):

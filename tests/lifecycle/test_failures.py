@@ -40,7 +40,6 @@ FAILURES: dict[str, Callable[[Config], Any]] = {
     "program not executable": lambda c: c["process"].update(args=["/etc/passwd"]),
     "program is a directory": lambda c: c["process"].update(args=["/etc"]),
     "no arguments": lambda c: c["process"].update(args=[]),
-    "no process": lambda c: c.pop("process"),
     "no root": lambda c: c.pop("root"),
     "root is missing": lambda c: c["root"].update(path="missing"),
     "relative directory": lambda c: c["process"].update(cwd="relative"),

@@ -19,6 +19,7 @@ IN_RUNTIME = ["prestart", "createRuntime", "poststart", "poststop"]
 IN_CONTAINER = ["createContainer", "startContainer"]
 KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
 BEFORE_START = ["prestart", "createRuntime", "createContainer"]
+TELLS_OF_CREATING = differs(runc="tells hooks that the container is still creating")
 
 
 def hook(script: str, *args: str, path: str = "/bin/sh", **more: Any) -> dict[str, Any]:
@@ -79,9 +80,9 @@ def test_hooks_run_at_their_commands(container: Container, notes: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
-        ("prestart", "creating"),
-        ("createRuntime", "creating"),
-        ("createContainer", "creating"),
+        pytest.param("prestart", "created", marks=TELLS_OF_CREATING),
+        pytest.param("createRuntime", "created", marks=TELLS_OF_CREATING),
+        pytest.param("createContainer", "created", marks=TELLS_OF_CREATING),
         ("startContainer", "created"),
         pytest.param("poststart", "running", marks=differs(runc="1.1.5 runs poststart hooks in create")),
         ("poststop", "stopped"),

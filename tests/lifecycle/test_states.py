@@ -79,6 +79,28 @@ def test_a_created_container_can_be_deleted(container: Container) -> None:
     assert not (container.rootfs / "ran").exists()
 
 
+@differs(runc="wants a process at create")
+def test_a_container_without_a_process_is_all_but_started(container: Container) -> None:
+    """config.md wants the process when start is called, and create is to make a container without looking at it."""
+    del container.config["process"]
+    container.create().ok()
+    container.start().refused("without a process")
+    assert container.status == "created"
+    assert container.exec("/bin/echo", "hello").ok().out == "hello\n"
+    container.kill("KILL").ok()
+    container.wait()
+    container.start().refused("cannot start a container that has stopped")
+    container.delete().ok()
+    container.leaves_nothing()
+
+
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_nothing_is_made_to_run_without_a_process(container: Container, options: tuple[str, ...]) -> None:
+    del container.config["process"]
+    container.run(*options).refused("process")
+    container.leaves_nothing()
+
+
 def test_an_id_is_free_again_after_delete(container: Container) -> None:
     for _ in range(2):
         stopped(container)

@@ -73,11 +73,17 @@ def test_every_plan_can_be_printed_as_json() -> None:
     assert dumps(planned(changed).asdict(), indent=2).startswith('{\n  "id": "box"')
 
 
-@pytest.mark.parametrize("missing", ["process", "root"])
-def test_what_there_must_be(missing: str) -> None:
+def test_there_must_be_a_root() -> None:
     changed = config()
-    del changed[missing]
-    assert f"/{missing}" in refusal(changed)
+    del changed["root"]
+    assert "/root" in refusal(changed)
+
+
+def test_there_must_be_a_process_to_start() -> None:
+    changed = config()
+    del changed["process"]
+    assert planned(changed).process.args == ()
+    assert "/process" in refusal(changed, starts=True)
 
 
 @pytest.mark.parametrize("root", [None, {}, {"path": ""}])

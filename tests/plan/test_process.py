@@ -32,6 +32,12 @@ def test_the_least_that_there_may_be() -> None:
     assert not planned(keyring=False).keyring
 
 
+def test_no_process_at_all() -> None:
+    process, warnings = plan_process(None, {}, host(), own_users=False, keyring=True)
+    assert warnings == []
+    assert (process.args, process.cwd, process.uid, process.capabilities.bounding) == ((), "/", 0, 0)
+
+
 @pytest.mark.parametrize("args", [None, []])
 def test_no_program(args: Any) -> None:
     with pytest.raises(SpecError, match="/process/args is missing or empty"):

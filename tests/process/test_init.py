@@ -205,5 +205,5 @@ def test_a_kernel_parameter_that_is_refused() -> None:
 
 def test_what_a_hook_in_the_container_is_told() -> None:
     one = an_init(Channel(-1))
-    assert json.loads(one.state_json("creating")) == {"id": "box", "status": "creating", "pid": os.getpid()}
+    assert json.loads(one.state_json()) == {"id": "box", "status": "created", "pid": os.getpid()}
     os.close(one.handed.proc)

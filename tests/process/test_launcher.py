@@ -159,7 +159,7 @@ def test_hooks_of_the_runtime(box: Box) -> None:
     pid = launched(box, use)
     lines = told.read_text().replace("}", "}\n").splitlines()
     assert [line for line in lines if line in ("prestart", "createRuntime")] == ["prestart", "createRuntime"]
-    assert told.read_text().count(f'"status":"creating","pid":{pid}') == 2
+    assert told.read_text().count(f'"status":"created","pid":{pid}') == 2
     assert lines.count(str(box.bundle)) == 2
 
 

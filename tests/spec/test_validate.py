@@ -17,6 +17,7 @@ from pyoci import thirdparty
 from pyoci.errors import PyociError, SpecError
 from pyoci.spec import compiled, explain, validate
 from tests.spec import samples
+from tests.spec.samples import GONE
 
 MISTAKES = """\
 {
@@ -170,12 +171,19 @@ def test_words(pointer: str, value: Any, expected: str) -> None:
 
 
 def test_what_create_needs_is_asked_for_on_demand() -> None:
-    text = samples.text_of(samples.minimal())
-    assert validate.load(text) == samples.minimal()
+    config = samples.changed(samples.runc_spec(), "/process/args", GONE)
+    text = samples.text_of(config)
+    assert validate.load(text) == config
     (problem,) = problems(text, runnable=True)
-    assert problem.rule == "process-missing"
-    assert [problem.rule for problem in validate.lint(text).warnings] == ["process-missing"]
+    assert problem.rule == "args-missing"
+    assert [problem.rule for problem in validate.lint(text).warnings] == ["args-missing"]
     assert validate.load(samples.text_of(samples.runc_spec()), runnable=True)
+
+
+def test_a_config_without_a_process_can_be_created_and_is_warned_of() -> None:
+    text = samples.text_of(samples.minimal())
+    assert validate.load(text, runnable=True) == samples.minimal()
+    assert [problem.rule for problem in validate.lint(text).warnings] == ["process-missing"]
 
 
 def test_a_process_alone() -> None:

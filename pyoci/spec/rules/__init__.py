@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ERRORS: tuple[Rule, ...] = process.RULES + mounts.RULES + linux.RULES + cgroups.RULES
 RUNNABLE: tuple[Rule, ...] = process.RUNNABLE
-"""What `create` asks for beyond what the specification does."""
+"""What `create` asks for beyond what the schemas do."""
 
 
 def faults(
@@ -58,7 +58,7 @@ def faults(
 
 
 def check_runnable(config: Any) -> list[Fault]:
-    """What keeps a valid configuration from being created: the root and the program that runtimes need by then."""
+    """What keeps a valid configuration from being created: a process without a program."""
     return list(faults(config, RUNNABLE))
 
 

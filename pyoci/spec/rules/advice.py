@@ -33,6 +33,11 @@ def other_platform(config: Any, _: Any) -> Iterator[Finding]:
             yield f"/{name}", f'"{name}" has no meaning to pyoci and is ignored', "Linux containers"
 
 
+def process_missing(config: Any, _: Any) -> Iterator[Finding]:
+    if "process" not in config:
+        yield "", 'without "process", the container can be created, but not started', "what to run in the container"
+
+
 def capability_unknown(sets: Any, _: Any) -> Iterator[Finding]:
     for kind in ("bounding", "effective", "inheritable", "permitted", "ambient"):
         for index, name in enumerate(sets.get(kind, ())):
@@ -122,9 +127,9 @@ def cgroups_path_up(path: Any, _: Any) -> Iterator[Finding]:
 
 
 def kernel_memory(memory: Any, _: Any) -> Iterator[Finding]:
-    for name in ("kernel", "kernelTCP"):
+    for name, why in (("kernel", "no longer has an effect"), ("kernelTCP", "is an error with cgroup v2")):
         if memory.get(name, -1) > 0:
-            yield f"/{name}", f'"{name}" is not recommended, and no longer has an effect', '"limit" alone'
+            yield f"/{name}", f'"{name}" is not recommended, and {why}', '"limit" alone'
 
 
 def reservation_above_limit(memory: Any, _: Any) -> Iterator[Finding]:
@@ -150,6 +155,7 @@ _MEMORY, _SPACES = "config-linux.md, Memory", "config-linux.md, Namespaces"
 
 RULES: tuple[Rule, ...] = (
     ("other-platform", "", _PLATFORMS, "config.md, Platform-specific configuration", other_platform),
+    ("process-missing", "", ("/process",), "config.md, Process", process_missing),
     ("capability-unknown", "/process/capabilities", (), _PROCESS, capability_unknown),
     ("capability-ambient", "/process/capabilities", (), _PROCESS, capability_ambient),
     ("env-twice", "/process/env", (), "config.md, Process", env_twice),

@@ -135,11 +135,6 @@ def uts_name(name: Any, config: Any) -> Iterator[Finding]:
         yield "", "a host or domain name that is too long", f"at most {MAX_NAME} bytes"
 
 
-def process_missing(config: Any, _: Any) -> Iterator[Finding]:
-    if "process" not in config:
-        yield "", 'the property "process" is missing', "what to run in the container"
-
-
 def args_missing(process: Any, _: Any) -> Iterator[Finding]:
     if "args" not in process:
         yield "", 'the property "args" is missing', "a program to run"
@@ -168,7 +163,4 @@ RULES: tuple[Rule, ...] = (
     ("uts-name", "/domainname", _NAMESPACES, "config.md, Domainname", uts_name),
 )
 
-RUNNABLE: tuple[Rule, ...] = (
-    ("process-missing", "", ("/process",), "config.md, Process", process_missing),
-    ("args-missing", "/process", (), "config.md, Process", args_missing),
-)
+RUNNABLE: tuple[Rule, ...] = (("args-missing", "/process", (), "config.md, Process", args_missing),)
