@@ -192,13 +192,16 @@ def containers(
 
     yield make
     complaints: list[str] = []
+    stuck: list[str] = []
     # Last made, first deleted: those that joined a pid namespace must be reaped before its init can end.
     for container in reversed(made):
         try:
             complaints += container.clean_up()
         except AssertionError as error:
-            complaints.append(f"{container.id}: {error}")
+            stuck.append(f"{container.id}: {error}")
     shutil.rmtree(scratch, ignore_errors=True)
+    if stuck:
+        pytest.fail("cannot be removed:\n" + "\n".join(stuck), pytrace=False)
     # Where the test itself is known to fail, what it leaves behind is part of that failure.
     if complaints and not any(request.node.iter_markers("xfail")):
         pytest.fail("left behind:\n" + "\n".join(complaints), pytrace=False)

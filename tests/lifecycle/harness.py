@@ -431,7 +431,9 @@ class Container:
 
 
 def remove_cgroup(cgroup: Path) -> None:
-    """Kill what lives in a cgroup of ours, thaw it first, and remove it."""
+    """Kill what lives in a cgroup of ours and those below it, thaw them first, and remove them."""
+    for name in next(os.walk(cgroup), ("", [], []))[1]:
+        remove_cgroup(cgroup / name)
     with contextlib.suppress(OSError):
         (cgroup / "freezer.state").write_text("THAWED")
     with contextlib.suppress(OSError):
