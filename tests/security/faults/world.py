@@ -25,6 +25,7 @@ APPLETS = ("sh", "cat", "echo", "false", "ls", "mkdir", "sleep", "true")
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+OWN_DIRECTORIES = ("/run", "/dev/shm")
 INSIDE = (
     "Traceback (most recent call last)",
     "Exception ignored in",
@@ -54,7 +55,7 @@ class World:
     def __init__(self, program: str, kills: int, faults: int, rounds: int, many: int, seed: int) -> None:
         self.kills, self.faults, self.rounds, self.many = kills, faults, rounds, many
         self.chance = random.Random(seed)
-        self.runtime = Runtime(os.path.basename(program), program, {"PATH": os.environ.get("PATH", os.defpath)})
+        self.runtime = Runtime(os.path.basename(program), program)
         self.token = f"torture-{os.getpid()}"
         self.numbers = itertools.count(1)
         self.boxes: list[Container] = []
@@ -63,15 +64,21 @@ class World:
         harness.PATIENCE = PATIENCE
         libc = ctypes.CDLL(None, use_errno=True)
         # Whoever a killed command leaves behind comes to us; whatever it leaves mounted is in nobody else's way.
+        # Where programs of the whole machine put files we have directories of our own, so that what is found there is
+        # the runtime's.
         for result in (
             libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
             libc.unshare(CLONE_NEWNS),
             libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
+            *(libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, b"mode=1777") for path in OWN_DIRECTORIES),
         ):
             if result != 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{self.token}-"))
         self.scratch.chmod(0o755)
+        self.temporary = self.scratch / "tmp"
+        self.temporary.mkdir()
+        self.runtime.environment = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": str(self.temporary)}
         busybox = shutil.which("busybox")
         if busybox is None:
             raise Skipped("there is no busybox to run in containers")
