@@ -16,7 +16,7 @@ from pyoci.network import bring_up_loopback
 from pyoci.plan.model import Plan
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel
-from pyoci.process.clone import join_all
+from pyoci.process.clone import TITLE, join_all, needs_stage
 from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
 from pyoci.process.program import Program
 from pyoci.process.waiting import Waiting
@@ -75,7 +75,8 @@ def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
     init = Init(plan, handed, channel)
     report: Callable[[str], None] = init.report
     try:
-        confine("pyoci:[init]")
+        if not needs_stage(plan.namespaces):  # else the stage was, before it joined anything, and we are its child
+            confine(TITLE)
         k.umask(0)  # what is made here gets exactly the mode that the plan says
         for step in STEPS:
             step(init)
@@ -202,6 +203,7 @@ class Init:
             run_hooks(
                 "createContainer", list(hooks.createContainer), self.state_json("creating"), directory=self.plan.bundle
             )
+        self.root.look_again()
 
     def enter_root(self) -> None:
         enter_root(self.plan.rootfs, self.root)
@@ -210,7 +212,7 @@ class Init:
         """In the container's own devpts, and before /dev may become read-only."""
         process = self.plan.process
         if not process.terminal:
-            replace_null_streams(self.root.fd)
+            replace_null_streams(self.root.fd, self.handed.proc)
             return
         pty = open_pty(self.root.fd, *process.console_size)
         if self.plan.set_up_dev:

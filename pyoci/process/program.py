@@ -102,7 +102,7 @@ class Program:
         env = [k.encode(entry) for entry in process.env]
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
-            env.append(b"HOME=" + home_directory(root_fd, process.uid))
+            env.append(b"HOME=" + home_directory(root_fd, process.uid, proc))
         self._make_cwd(root_fd, proc)
         own_stdio(process.uid)
         try:
