@@ -421,11 +421,11 @@ class Container:
         for pid in self.reap():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually("the end of killed processes", lambda: not self.reap())
         for point in mounts_below(self.bundle):
             _libc.umount2(os.fsencode(point), MNT_DETACH)
         for cgroup in cgroups_named(self.id):
             remove_cgroup(cgroup)
+        eventually("the end of killed processes", lambda: not self.reap())  # those that were frozen are thawed by now
         shutil.rmtree(self.root / self.id, ignore_errors=True)
         return complaints
 

@@ -12,7 +12,7 @@ from .faults.cases import CASES
 from .faults.report import read, table
 
 TORTURE = Path(__file__).resolve().parent.parent.parent / "hack" / "torture"
-SMALL = ("--kills", "19", "--faults", "12", "--rounds", "11", "--many", "8", "--seed", "1")
+SMALL = ("--kills", "19", "--faults", "12", "--rounds", "11", "--many", "8", "--mutations", "40", "--seed", "1")
 
 
 @pytest.mark.needs_strace

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ...lifecycle import harness
 from ...lifecycle.harness import Container, Result, Runtime, cgroups_named, children, mounts_below
@@ -49,11 +50,21 @@ def case(function: Case) -> Case:
     return function
 
 
-class World:
-    """One run of the suite. `kills`, `faults`, `rounds` and `many` say how much; `chance` makes it repeatable."""
+class Sizes(NamedTuple):
+    """Commands to kill, faults to inject, rounds of races and of growth, containers at once, and configs to mutate."""
 
-    def __init__(self, program: str, kills: int, faults: int, rounds: int, many: int, seed: int) -> None:
-        self.kills, self.faults, self.rounds, self.many = kills, faults, rounds, many
+    kills: int
+    faults: int
+    rounds: int
+    many: int
+    mutations: int
+
+
+class World:
+    """One run of the suite. `sizes` say how much is done of what is done more than once; `seed` makes it repeatable."""
+
+    def __init__(self, program: str, sizes: Sizes, seed: int) -> None:
+        self.kills, self.faults, self.rounds, self.many, self.mutations = sizes
         self.chance = random.Random(seed)
         self.runtime = Runtime(os.path.basename(program), program)
         self.token = f"torture-{os.getpid()}"
