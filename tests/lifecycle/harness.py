@@ -423,22 +423,24 @@ class Container:
                 os.kill(pid, signal.SIGKILL)
         for point in mounts_below(self.bundle):
             _libc.umount2(os.fsencode(point), MNT_DETACH)
-        for cgroup in cgroups_named(self.id):
-            remove_cgroup(cgroup)
+        remove_cgroups(cgroups_named(self.id))
         eventually("the end of killed processes", lambda: not self.reap())  # those that were frozen are thawed by now
         shutil.rmtree(self.root / self.id, ignore_errors=True)
         return complaints
 
 
-def remove_cgroup(cgroup: Path) -> None:
-    """Kill what lives in a cgroup of ours and those below it, thaw them first, and remove them."""
-    for name in next(os.walk(cgroup), ("", [], []))[1]:
-        remove_cgroup(cgroup / name)
-    with contextlib.suppress(OSError):
-        (cgroup / "freezer.state").write_text("THAWED")
-    with contextlib.suppress(OSError):
-        (cgroup / "cgroup.freeze").write_text("0")
+def remove_cgroups(cgroups: list[Path]) -> None:
+    """Kill what lives in cgroups of ours and those below them, and remove them. A process may be frozen by any of them."""
+    trees = [Path(directory) for cgroup in cgroups for directory, _, _ in os.walk(cgroup, topdown=False)]
+    for directory in reversed(trees):
+        for name, text in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            with contextlib.suppress(OSError):
+                (directory / name).write_text(text)
+    for directory in trees:
+        _remove_cgroup(directory)
 
+
+def _remove_cgroup(cgroup: Path) -> None:
     def removed() -> bool:
         with contextlib.suppress(OSError):
             for line in (cgroup / "cgroup.procs").read_text().split():
