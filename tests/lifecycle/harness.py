@@ -97,6 +97,14 @@ def cgroups_named(fragment: str) -> list[Path]:
     ]
 
 
+def has_controller(name: str) -> bool:
+    """Whether this host has a controller for cgroups: a hierarchy of its own, or in that of version 2, which may lack it."""
+    try:
+        return name in (CGROUP_ROOT / "cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return (CGROUP_ROOT / name).is_dir()
+
+
 def mounts_below(path: Path) -> list[str]:
     """Mount points of this mount namespace at or below `path`, the last mounted first."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]

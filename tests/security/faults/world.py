@@ -26,6 +26,7 @@ APPLETS = ("sh", "cat", "echo", "false", "ls", "mkdir", "sleep", "true")
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+LIMITS = {"memory": {"limit": 64 << 20}, "pids": {"limit": 100}}
 OWN_DIRECTORIES = ("/run", "/dev/shm")
 INSIDE = (
     "Traceback (most recent call last)",
@@ -124,8 +125,8 @@ class World:
         box = Container(self.runtime, self.scratch, name, self.fill, siblings=self.boxes)
         box.root.mkdir(exist_ok=True)
         box.process["args"] = ["sleep", "1000"]
-        box.config["linux"]["resources"]["memory"] = {"limit": 64 << 20}
-        box.config["linux"]["resources"]["pids"] = {"limit": 100}
+        resources = box.config["linux"]["resources"]
+        resources |= {name: limit for name, limit in LIMITS.items() if harness.has_controller(name)}
         self.boxes.append(box)
         return box
 
