@@ -257,7 +257,9 @@ class Init:
 
     def become_program(self) -> None:
         """Give up what the program is not to have, as far as it can be done before the start."""
-        self.program.prepare(self.root.fd, self.handed.preserve_fds, self.handed.proc, self.channel)
+        handed = self.handed
+        needed = (handed.fifo, self.waiting.proc)
+        self.program.prepare(self.root.fd, handed.preserve_fds, handed.proc, self.channel, needed)
 
     # ------------------------------------------------------------------------------------------------------ and the waiting
 
@@ -266,8 +268,6 @@ class Init:
         for remark in self.program.remarks:
             self.channel.send(messages.REMARK, remark.encode())
         waiting = self.waiting
-        kept = range(3, 3 + self.handed.preserve_fds)
-        k.close_all_but(3, (self.channel.fd, self.handed.fifo, waiting.proc, self.root.fd, *kept))
         k.prctl(k.PR_SET_PDEATHSIG, 0)
         self.channel.send(messages.READY)
         self.channel.close()

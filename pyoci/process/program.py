@@ -94,8 +94,15 @@ class Program:
         elif self.process.limits or prioritised:
             ask(messages.LIMITS)
 
-    def prepare(self, root_fd: int, preserve_fds: int, proc: int, channel: Channel) -> None:
-        """Everything up to the moment when only the start is missing. Raises PyociError."""
+    def prepare(
+        self, root_fd: int, preserve_fds: int, proc: int, channel: Channel, needed: tuple[int, ...] = ()
+    ) -> None:
+        """Everything up to the moment when only the start is missing. Raises PyociError.
+
+        All descriptors are closed but those that are handed on, the channel's, and what is `needed` still. execve(2) would do
+        that, too, but goes its way to the program first: a link of the image may lead through a descriptor, and from the
+        host's /proc to any process of the same user (CVE-2024-21626).
+        """
         process = self.process
         self.channel = channel
         set_labels(process, proc)
@@ -116,6 +123,7 @@ class Program:
         if process.no_new_privileges:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
         self._become_user(root_fd)
+        k.close_all_but(_FIRST_FD + preserve_fds, (channel.fd, *needed))
         search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
         path = find_executable(process.args[0], search)
         self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from ..lifecycle.configs import mount
-from ..lifecycle.harness import Container
+from ..lifecycle.harness import Container, eventually
+from .conftest import Canary
 
 OUT_OF_PLACE = 4096
 """An address that no process has anything at."""
@@ -159,3 +161,38 @@ def test_a_file_that_is_read_stays_its_owners(container: Container, how: str) ->
 
 def _stream(file: Any) -> dict[str, Any]:
     return {"wrapper": ["sh", "-c", f'exec "$0" "$@" < /proc/self/fd/{file.fileno()}'], "pass_fds": [file.fileno()]}
+
+
+# Not the way that was meant to a program
+
+
+@pytest.fixture
+def bystander() -> Iterator[int]:
+    """A process of root's on the host that has no more rights than one in a container, as many a service has: its pid."""
+    process = subprocess.Popen(
+        ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "sleep", "1000"], stdin=subprocess.DEVNULL
+    )
+    eventually("setpriv", lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("how", ["exec", "run"])
+def test_no_program_of_the_host_is_reached_through_a_descriptor(
+    container: Container, bystander: int, canary: Canary, how: str
+) -> None:
+    """CVE-2024-21626: what is executed is looked for while the runtime's descriptors are open, and could be written to later."""
+    program = canary.path / "echo"
+    shutil.copy(container.rootfs / "bin" / "busybox", program)
+    names = []
+    for fd in range(3, 20):
+        for place in (f"/proc/self/fd/{fd}/{bystander}/root{canary.path}", f"/proc/self/fd/{fd}{canary.path}"):
+            names.append(f"/by-{len(names)}/echo")
+            (container.rootfs / names[-1].split("/")[1]).symlink_to(place)
+    if how == "exec":
+        container.launch()
+        reached = [name for name in names if container.exec(name, "reached").out]
+    else:
+        reached = [name for name in names if container.run(args=[name, "reached"]).out]
+    assert reached == []

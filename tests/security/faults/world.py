@@ -27,6 +27,7 @@ PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 LIMITS = {"memory": {"limit": 64 << 20}, "pids": {"limit": 100}}
+CGROUP2 = (b"tmpfs", b"cgroup2")
 OWN_DIRECTORIES = ("/run", "/dev/shm")
 INSIDE = (
     "Traceback (most recent call last)",
@@ -62,9 +63,13 @@ class Sizes(NamedTuple):
 
 
 class World:
-    """One run of the suite. `sizes` say how much is done of what is done more than once; `seed` makes it repeatable."""
+    """One run of the suite. `sizes` say how much is done of what is done more than once; `seed` makes it repeatable.
 
-    def __init__(self, program: str, sizes: Sizes, seed: int) -> None:
+    cgroup2: in a world that has cgroup version 2 alone, with those controllers that the host does not use otherwise.
+    """
+
+    def __init__(self, program: str, sizes: Sizes, seed: int, cgroup2: bool = False) -> None:
+        self.cgroup2 = cgroup2
         self.kills, self.faults, self.rounds, self.many, self.mutations = sizes
         self.chance = random.Random(seed)
         self.runtime = Runtime(os.path.basename(program), program)
@@ -83,6 +88,7 @@ class World:
             libc.unshare(CLONE_NEWNS),
             libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
             *(libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, b"mode=1777") for path in OWN_DIRECTORIES),
+            *(libc.mount(kind, os.fsencode(harness.CGROUP_ROOT), kind, 0, None) for kind in CGROUP2 if self.cgroup2),
         ):
             if result != 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
