@@ -19,6 +19,7 @@ MOUNT_OPTIONS = ["bind", "nosuid", "noexec", "nodev", "ro"]
 
 _READY = b"READY=1"
 _LIMIT = 4096
+_AT_A_TIME = 64
 _BARRIER_PATIENCE = 30_000  # milliseconds
 
 
@@ -55,8 +56,11 @@ class Proxy:
             k.umask(mask)
 
     def serve(self, main_pid: int) -> bool:
-        """Take what has come in; True as soon as the program is ready, and the host knows. Raises PyociError."""
-        while True:
+        """Take what has come in; True as soon as the program is ready, and the host knows. Raises PyociError.
+
+        No more than a few messages at a time, as a program may send faster than we read, and our caller has more to do.
+        """
+        for _ in range(_AT_A_TIME):
             try:
                 message = k.read(self.fd, _LIMIT)
             except OSError as error:
@@ -66,6 +70,7 @@ class Proxy:
             if _READY in message.split(b"\n"):
                 self._tell(_READY, b"MAINPID=%d" % main_pid)
                 return True
+        return False
 
     def await_ready(self, pid: int, pidfd: int) -> None:
         """Wait until the program is ready, or ended, for a caller that ends before it; then for the host to have taken note.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from _struct import Struct
 from errno import EEXIST, EPERM, EROFS
+from fcntl import F_GETFL
 
 from pyoci.errors import PyociError, describe, failed, reason
 from pyoci.record import Record
@@ -45,6 +46,7 @@ from pyoci.syscalls import (
     connect_unix,
     dup2,
     fchown,
+    fcntl,
     fstat,
     fstatfs_type,
     getpid,
@@ -184,23 +186,26 @@ def own_stdio(uid: int) -> None:
     """Give the standard streams to the user that the program will run as, so that it can open /dev/stdout
     again.
 
-    Only what makes sense as somebody's own: pipes, sockets, files and pseudo-terminals, never /dev/null or
-    another device. The group stays, as the devpts mount has set it. What may not be changed is left alone.
+    Only what makes sense as somebody's own: pipes, sockets, pseudo-terminals, and files that are open for
+    writing, never /dev/null or another device, nor a file that is read: that may be anybody's, and an owner may
+    write to it. The group stays, as the devpts mount has set it. What may not be changed is left alone.
     """
     for stream in (0, 1, 2):
         try:
             status = fstat(stream)
-            if status.st_uid != uid and _can_be_owned(S_IFMT(status.st_mode), status.st_rdev):
+            if status.st_uid != uid and _can_be_owned(stream, S_IFMT(status.st_mode), status.st_rdev):
                 fchown(stream, uid, -1)
         except OSError as error:
             if error.errno not in (EPERM, EROFS):
                 raise failed(f"change the owner of standard stream {stream}", error) from error
 
 
-def _can_be_owned(kind: int, device: int) -> bool:
+def _can_be_owned(stream: int, kind: int, device: int) -> bool:
     if kind == S_IFCHR:
         return device >> 8 & 0xFFF in _PTY_MAJORS
-    return kind in (S_IFREG, S_IFIFO, S_IFSOCK)
+    if kind == S_IFREG:
+        return bool(fcntl(stream, F_GETFL) & (O_WRONLY | O_RDWR))
+    return kind in (S_IFIFO, S_IFSOCK)
 
 
 def connect_console_socket(path: str) -> int:

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The home directory that a container's /etc/passwd gives for a uid. Runs inside.
 
-The file is the image's, that is, hostile: it is found within the root only, must be a regular file, and is
-read by hand and no further than a fixed length. The C library's getpwuid is out of the question, as it loads
+The file is the image's, that is, hostile: it is found within the root only, must be a regular file before it
+is opened at all, and is read by hand and no further than a fixed length. The C library's getpwuid is out of the question, as it loads
 modules named by the image. Users are numbers throughout; no name is ever looked up.
 """
 
 from __future__ import annotations
 
 from pyoci.syscalls import (
-    O_NOCTTY,
+    O_CLOEXEC,
     O_NONBLOCK,
+    O_PATH,
     O_RDONLY,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     S_ISREG,
     close,
     fstat,
+    open,
     openat2,
     read,
 )
@@ -28,23 +30,27 @@ DEFAULT_HOME = b"/"
 _CHUNK = 1 << 16
 
 
-def home_directory(root_fd: int, uid: int) -> bytes:
+def home_directory(root_fd: int, uid: int, proc: int) -> bytes:
     """The home of this uid, or `/` where the file is missing, unfit or has no home for it. Never fails.
 
-    root_fd: a descriptor of the container's root directory.
+    root_fd: a descriptor of the container's root directory. proc: one of the host's /proc.
     """
     try:
-        fd = openat2(root_fd, PASSWD, O_RDONLY | O_NONBLOCK | O_NOCTTY, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        seen = openat2(root_fd, PASSWD, O_PATH, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     except OSError:
         return DEFAULT_HOME
+    fd = -1
     try:
-        if not S_ISREG(fstat(fd).st_mode):
+        if not S_ISREG(fstat(seen).st_mode):
             return DEFAULT_HOME
+        fd = open(f"self/fd/{seen}", O_RDONLY | O_NONBLOCK | O_CLOEXEC, dir_fd=proc)
         return find_home(_read_up_to(fd, PASSWD_LIMIT), uid)
     except OSError:
         return DEFAULT_HOME
     finally:
-        close(fd)
+        close(seen)
+        if fd >= 0:
+            close(fd)
 
 
 def find_home(passwd: bytes, uid: int) -> bytes:

@@ -72,6 +72,12 @@ def test_many_messages_are_read_at_once(tmp_path: Path, proxy: Proxy) -> None:
     assert proxy.serve(77)
 
 
+def test_a_program_that_never_stops_talking(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our caller's signals are to be passed on in between."""
+    monkeypatch.setattr(k, "read", lambda fd, limit: b"STATUS=still here")
+    assert not proxy.serve(77)
+
+
 def test_a_program_that_ends_is_not_waited_for(tmp_path: Path, manager: socket.socket) -> None:
     make_directory(str(tmp_path / "notify"))
     pid = os.fork()

@@ -155,6 +155,18 @@ def test_own_stdio() -> None:
         assert in_child(inside) == [1234, 1234, os.stat("/dev/null").st_uid, 0, os.fstat(regular.fileno()).st_gid]
 
 
+@pytest.mark.needs_root
+def test_a_file_that_is_read_stays_its_owners(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def inside() -> int:
+        os.dup2(os.open(tmp_path / "file", os.O_RDONLY), 0)
+        terminal.own_stdio(1234)
+        return os.fstat(0).st_uid
+
+    assert in_child(inside) == 0
+
+
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
     """A listening socket whose path is longer than the 108 bytes that the kernel takes at a time."""

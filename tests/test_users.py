@@ -21,11 +21,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def home(root: Path, uid: int) -> bytes:
-    fd = os.open(root, os.O_PATH)
+    fd, proc = os.open(root, os.O_PATH), os.open("/proc", os.O_PATH)
     try:
-        return home_directory(fd, uid)
+        return home_directory(fd, uid, proc)
     finally:
         os.close(fd)
+        os.close(proc)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.container.record import Settings
-    from pyoci.plan.model import Namespaces
+    from pyoci.plan.model import Mount, Namespaces
 
 _WRITABLE = k.O_WRONLY | k.O_RDWR
 
@@ -64,7 +64,8 @@ def checkpoint(settings: Settings, container_id: str, options: CriuOptions) -> N
 
 
 def _save(container: Container, options: CriuOptions, directories: Directories) -> None:
-    asked = dump(options, _look_at(container, container.directory.config()))
+    found = _look_at(container, container.directory.config())
+    asked = dump(options, found)
     service = Service(directories.paths)
     try:
         service.check_version()
@@ -74,6 +75,7 @@ def _save(container: Container, options: CriuOptions, directories: Directories) 
             service.check_feature("lazy_pages", "--lazy-pages")
         if not options.pre_dump:
             directories.write_streams(container.state.streams)
+            directories.write_places(found.places)
         kind = rpc.PRE_DUMP if options.pre_dump else rpc.DUMP
         service.converse(kind, {"opts": asked}, lambda notice, fd: _notified(notice, fd, options.status_fd))
     except CriuFailed as error:
@@ -90,11 +92,9 @@ def _look_at(container: Container, config: dict[str, Any]) -> Dumped:
     state = container.state
     linux = config.get("linux") or {}
     namespaces = plan_namespaces(linux)
-    places = [
-        mount.destination
-        for mount in plan_mounts(config.get("mounts") or (), state.bundle, namespaces)
-        if mount.kind == "bind"
-    ]
+    planned = plan_mounts(config.get("mounts") or (), state.bundle, namespaces)
+    mounts = [mount for mount in planned if mount.kind == "bind"]
+    places = []
     if namespaces.has(k.CLONE_NEWUSER):
         places += [device.path for device in plan_devices(linux.get("devices") or ())]
     if container.directory.has(NOTIFY):
@@ -103,7 +103,8 @@ def _look_at(container: Container, config: dict[str, Any]) -> Dumped:
     try:
         root = k.open(f"/proc/{pid}/root", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
         try:
-            binds = [_resolved(root, place)[0] for place in places]
+            found = _find_binds(root, mounts)
+            binds = [*found.values(), *(_resolved(root, place)[0] for place in places)]
             masks = [_resolved(root, path) for path in linux.get("maskedPaths") or ()]
         finally:
             k.close(root)
@@ -113,11 +114,47 @@ def _look_at(container: Container, config: dict[str, Any]) -> Dumped:
             freezer=state.cgroup_paths.get("freezer") or state.cgroup_paths.get("", ""),
             binds=(*binds, *_cgroup_binds(config, state.cgroup_paths, namespaces)),
             masks=tuple(place for place, kind in masks if kind and not k.S_ISDIR(kind)),
+            places=found,
             inodes={join.flag: k.stat(f"/proc/{pid}/ns/{PROC_NAMES[join.type]}").st_ino for join in namespaces.join},
             config_file=config_file(state.annotations, [path for path in CONFIG_FILES if k.access(path, 0)]),
         )
     except OSError as error:
         raise failed(f"look at container {state.id}", error) from None
+
+
+def _find_binds(root: int, mounts: list[Mount]) -> dict[str, str]:
+    """Where bind mounts are in the container, by destination.
+
+    Raises PyociError if links lead from the destination of one to another by now: a restore would take each for the other,
+    and give the container what it may only read with the rights that it has to the other (CVE-2026-119101).
+    """
+    sources = [_identity(mount.source) for mount in mounts]
+    found = {}
+    for mount, source in zip(mounts, sources, strict=True):
+        try:
+            fd = k.openat2(root, mount.destination, k.O_PATH, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+        except OSError:
+            found[mount.destination] = mount.destination
+            continue
+        try:
+            status, place = k.fstat(fd), k.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            k.close(fd)
+        there = (status.st_dev, status.st_ino)
+        if there != source and there in sources:
+            other = mounts[sources.index(there)]
+            raise PyociError(f"mount {mount.destination}: links lead to {place} now, where {other.source} is mounted")
+        found[mount.destination] = place
+    return found
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """A file, by device and inode; None if there is none."""
+    try:
+        status = k.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _resolved(root: int, path: str) -> tuple[str, int]:

@@ -64,12 +64,13 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     ours, console = _open_console(planned.terminal, options)
     receiver = connect_pidfd_socket(options.pidfd_socket)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
+    init = container.open_init()
     launched = launch(
         Join(
             process=planned,
-            pidfd=container.open_init(),
+            pidfd=init,
             namespaces=namespaces,
-            root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid),
+            root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid, init),
             seccomp=b"" if flags < 0 else container.directory.read(FILTER),
             seccomp_flags=max(flags, 0),
             console=console,
@@ -186,11 +187,14 @@ def _open_console(terminal: bool, options: ExecOptions) -> tuple[int, int]:
     return (-1, connect_console_socket(options.console_socket)) if options.detach else k.stream_pair()
 
 
-def _open_root(pid: int) -> int:
+def _open_root(pid: int, pidfd: int) -> int:
+    """The root of the container's init, which `pidfd` stands for: as long as that is there, its number is nobody else's."""
     try:
-        return k.open(f"/proc/{pid}/root", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+        root = k.open(f"/proc/{pid}/root", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+        k.pidfd_send_signal(pidfd, 0)
     except OSError as error:
         raise failed("open the container's root", error) from None
+    return root
 
 
 def _unit(container: Container) -> str:

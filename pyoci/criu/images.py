@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The directories that criu's images and its log are in, and the one file there that is ours.
+"""The directories that criu's images and its log are in, and the files there that are ours.
 
 descriptors.json is a JSON array with what the three standard streams of the container were: whoever restores it gives it
-others in the place of those that were pipes.
+others in the place of those that were pipes. runc has it, too.
+
+pyoci-places.json is a JSON object: by the destination of each bind mount, where that was found in the container. If links of
+the image lead elsewhere by the time of a restore, one directory of the host would be mounted in the place, and with the
+rights, of another.
 """
 
 from __future__ import annotations
+
+from errno import ENOENT
 
 from pyoci import jsontext
 from pyoci.errors import PyociError, failed
@@ -18,9 +24,9 @@ if TYPE_CHECKING:
 
     from pyoci.criu.options import CriuOptions
 
-DESCRIPTORS = "descriptors.json"
+DESCRIPTORS, PLACES = "descriptors.json", "pyoci-places.json"
 _STREAMS = ("0", "1", "2")
-_LIMIT = 1 << 16
+_LIMIT = 1 << 20
 _DIRECTORY = k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC
 
 
@@ -53,29 +59,50 @@ class Directories:
 
     def write_streams(self, streams: dict[str, str]) -> None:
         """Write descriptors.json. Raises PyociError."""
-        links = [streams.get(number, "") for number in _STREAMS]
-        try:
-            fd = k.open(DESCRIPTORS, k.O_WRONLY | k.O_CREAT | k.O_TRUNC | k.O_CLOEXEC, 0o600, dir_fd=self.images)
-            try:
-                write_all(fd, jsontext.dumps(links).encode())
-            finally:
-                k.close(fd)
-        except OSError as error:
-            raise failed(f"write {self.path}/{DESCRIPTORS}", error) from None
+        self._write(DESCRIPTORS, [streams.get(number, "") for number in _STREAMS])
 
     def read_streams(self) -> list[str]:
         """What descriptors.json says. Raises PyociError."""
-        shown = f"{self.path}/{DESCRIPTORS}"
         try:
-            fd = k.open(DESCRIPTORS, k.O_RDONLY | k.O_CLOEXEC, dir_fd=self.images)
+            links = self._read(DESCRIPTORS)
+        except OSError as error:
+            step = f"read {self.path}/{DESCRIPTORS} (is there a checkpoint in this directory?)"
+            raise failed(step, error) from None
+        if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
+            raise PyociError(f"{self.path}/{DESCRIPTORS} is damaged: it is no array of strings")
+        return links[: len(_STREAMS)]
+
+    def write_places(self, places: dict[str, str]) -> None:
+        """Write pyoci-places.json. Raises PyociError."""
+        self._write(PLACES, places)
+
+    def read_places(self) -> dict[str, str] | None:
+        """What pyoci-places.json says; None for images that another runtime has made. Raises PyociError."""
+        try:
+            places = self._read(PLACES)
+        except OSError as error:
+            if error.errno == ENOENT:
+                return None
+            raise failed(f"read {self.path}/{PLACES}", error) from None
+        if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+            raise PyociError(f"{self.path}/{PLACES} is damaged: it is no object of strings")
+        return places
+
+    def _write(self, name: str, content: object) -> None:
+        try:
+            fd = k.open(name, k.O_WRONLY | k.O_CREAT | k.O_TRUNC | k.O_CLOEXEC, 0o600, dir_fd=self.images)
             try:
-                links: Any = jsontext.loads(k.read(fd, _LIMIT).decode())
+                write_all(fd, jsontext.dumps(content).encode("utf-8", "surrogateescape"))
             finally:
                 k.close(fd)
         except OSError as error:
-            raise failed(f"read {shown} (is there a checkpoint in this directory?)", error) from None
+            raise failed(f"write {self.path}/{name}", error) from None
+
+    def _read(self, name: str) -> Any:
+        fd = k.open(name, k.O_RDONLY | k.O_CLOEXEC, dir_fd=self.images)
+        try:
+            return jsontext.loads(k.read(fd, _LIMIT).decode("utf-8", "surrogateescape"))
         except ValueError as error:
-            raise PyociError(f"{shown} is damaged ({error})") from None
-        if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
-            raise PyociError(f"{shown} is damaged: it is no array of strings")
-        return links[: len(_STREAMS)]
+            raise PyociError(f"{self.path}/{name} is damaged ({error})") from None
+        finally:
+            k.close(fd)

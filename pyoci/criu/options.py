@@ -81,7 +81,8 @@ class Dumped(Record):
     """A container as a dump finds it.
 
     pid: of its init. freezer: the directory of the cgroup to freeze it by, or "". binds, masks: the mount points, as the
-    container itself sees them, of what is not its own. inodes: those of the namespaces that it was joined to, by CLONE_NEW*.
+    container itself sees them, of what is not its own; places: those of the binds that the configuration has, by their
+    destination there. inodes: those of the namespaces that it was joined to, by CLONE_NEW*.
     """
 
     pid: int
@@ -89,7 +90,8 @@ class Dumped(Record):
     freezer: str = ""
     binds: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
-    inodes: dict[int, int] = {}  # noqa: RUF012  records are never changed
+    places: dict[str, str] = {}  # noqa: RUF012  records are never changed
+    inodes: dict[int, int] = {}  # noqa: RUF012
     config_file: str = ""
 
 

@@ -65,7 +65,7 @@ class Restorer(Launcher):
             for fd in namespaces:
                 k.close(fd)
         self.directories, self.root, self.pid, self.pidfd = directories, root, self.service.pid, self.service.pidfd
-        self.mounts = mount_points(self.plan, self.service.prepared)
+        self.mounts = mount_points(self.plan, self.service.prepared, directories.read_places())
         self.service.check_version()
         if self.plan.intel_rdt:
             from pyoci.process.intel_rdt import enter  # few hosts have it

@@ -44,10 +44,26 @@ def prepare(plan: Plan, place: str, parent_mount: str, channel: Channel) -> None
     k.close(root.proc)
 
 
-def mount_points(plan: Plan, told: list[bytes]) -> dict[str, str]:
-    """The sources of the plan's bind mounts by mount point, of what `prepare` has told."""
-    binds = (mount for mount in plan.mounts if mount.kind == "bind")
-    return {place.decode("utf-8", "surrogateescape"): mount.source for mount, place in zip(binds, told, strict=True)}
+def mount_points(plan: Plan, told: list[bytes], saved: dict[str, str] | None) -> dict[str, str]:
+    """The sources of the plan's bind mounts by mount point, of what `prepare` has told.
+
+    saved: where they were when the container was saved, by destination, if that is known. Raises PyociError if links of the
+    image lead elsewhere by now, for that is where another of them may have been (CVE-2026-119101).
+    """
+    binds = [mount for mount in plan.mounts if mount.kind == "bind"]
+    sources: dict[str, str] = {}
+    destinations: dict[str, str] = {}
+    for mount, text in zip(binds, told, strict=True):
+        place = text.decode("utf-8", "surrogateescape")
+        before = place if saved is None else saved.get(mount.destination, place)
+        if place != before:
+            raise PyociError(f"mount {mount.destination}: links lead to {place} now, and to {before} when it was saved")
+        if destinations.setdefault(place, mount.destination) != mount.destination:
+            raise PyociError(
+                f"mount {mount.destination}: links lead to {place}, where {destinations[place]} is as well"
+            )
+        sources[place] = mount.source
+    return sources
 
 
 def is_below(destination: str, mounts: tuple[Mount, ...]) -> bool:

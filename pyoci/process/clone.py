@@ -13,7 +13,7 @@ from errno import EPERM
 from pyoci import syscalls as k
 from pyoci.errors import StageFailed, failed, reason
 from pyoci.process.channel import FAILED, STAGED, Channel, pair
-from pyoci.process.confine import text_of
+from pyoci.process.confine import confine, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Namespaces that init takes itself, later: the cgroup's must be made when it is in its cgroup.
 _LATE = k.CLONE_NEWCGROUP
+TITLE = "pyoci:[init]"
+"""What init is called while it is ours."""
+
 _MAKING = "make the container's process and its namespaces (clone3)"
 
 
@@ -79,9 +82,13 @@ def clone_init(
     if needs_stage(namespaces):
 
         def prepare() -> None:
+            confine(TITLE)
+            # The host's, as long as it is at hand: in a mount namespace that is joined it may be anything.
+            proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
             join_all(joins)
             if namespaces.time_offsets:
-                _set_clocks(namespaces.time_offsets)
+                _set_clocks(namespaces.time_offsets, proc)
+            k.close(proc)
 
         if namespaces.time_offsets:
             flags &= ~k.CLONE_NEWTIME  # the stage makes it, and its child is the first to be in it
@@ -140,15 +147,15 @@ def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) ->
     return False
 
 
-def _set_clocks(offsets: tuple[tuple[str, int, int], ...]) -> None:
+def _set_clocks(offsets: tuple[tuple[str, int, int], ...], proc: int) -> None:
     try:
         k.unshare(k.CLONE_NEWTIME)
-        _write_offsets(offsets)
+        _write_offsets(offsets, proc)
     except OSError as error:
         raise failed("set the clocks of a new time namespace", error) from None
 
 
-def _write_offsets(offsets: tuple[tuple[str, int, int], ...]) -> None:
-    fd = k.open("/proc/self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC)
+def _write_offsets(offsets: tuple[tuple[str, int, int], ...], proc: int) -> None:
+    fd = k.open("self/timens_offsets", k.O_WRONLY | k.O_CLOEXEC, dir_fd=proc)
     k.write(fd, "".join(f"{clock} {seconds} {nanoseconds}\n" for clock, seconds, nanoseconds in offsets).encode())
     k.close(fd)

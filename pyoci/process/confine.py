@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import _codecs
 import gc
 import sys
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, describe, failed
+from pyoci.rootfs.root import reopen
 
 
 def confine(name: str) -> None:
     """Shut the interpreter off from files, forget the command line and the environment, and take a name.
 
-    A module that is looked for after this is not found, rather than taken from the container. Signals go back to their
+    To be called before any of the container's namespaces is entered, as it asks /proc. A module that is looked for after this
+    is not found, rather than taken from the container. Signals go back to their
     defaults: the interpreter's own handlers would run code of ours where none is expected. But SIGPIPE stays ignored: a hook
     or a launcher that does not listen any more is an error, not our death. That nobody may look into this process
     (PR_SET_DUMPABLE) has come down from the launcher, except where its id maps are yet to be written.
@@ -23,8 +26,16 @@ def confine(name: str) -> None:
     sys.meta_path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
+    _settle_codecs()
     k.reset_signals(kept=(k.SIGPIPE,))
     k.set_process_title(name)
+
+
+def _settle_codecs() -> None:
+    """Text that is none is an error in UTF-8 and no more: the first of its kind has Python import its package of codecs."""
+    if "encodings" not in sys.modules:
+        sys.modules["encodings"] = type(sys)("encodings")
+    _codecs.lookup_error("strict")
 
 
 def text_of(error: BaseException) -> str:
@@ -50,10 +61,10 @@ def become_root() -> None:
         raise failed("become root of the user namespace", error) from None
 
 
-def replace_null_streams(root_fd: int) -> None:
+def replace_null_streams(root_fd: int, proc: int) -> None:
     """Where a standard stream is the host's /dev/null, take the container's: whoever holds a file may change its mode.
 
-    Raises PyociError if what the container has there is not the null device (CVE-2026-88265).
+    `proc` is the host's /proc, by which it is opened once it is known for what it is. Raises PyociError if what the container has there is not the null device (CVE-2026-88265).
     """
     null = k.makedev(1, 3)
     theirs = -1
@@ -69,11 +80,8 @@ def replace_null_streams(root_fd: int) -> None:
             status = k.fstat(theirs)
             if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
                 raise PyociError("/dev/null in the container is not the null device")
-            k.close(theirs)
-            theirs = k.openat2(root_fd, "dev/null", k.O_RDWR, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
-            status = k.fstat(theirs)
-            if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
-                raise PyociError("/dev/null in the container is not the null device")
+            seen, theirs = theirs, reopen(theirs, k.O_RDWR, proc)
+            k.close(seen)
         k.dup2(theirs, stream)
     if theirs >= 0:
         k.close(theirs)

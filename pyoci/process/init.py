@@ -16,7 +16,7 @@ from pyoci.network import bring_up_loopback
 from pyoci.plan.model import Plan
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel
-from pyoci.process.clone import join_all
+from pyoci.process.clone import TITLE, join_all, needs_stage
 from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
 from pyoci.process.program import Program
 from pyoci.process.waiting import Waiting
@@ -75,7 +75,8 @@ def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
     init = Init(plan, handed, channel)
     report: Callable[[str], None] = init.report
     try:
-        confine("pyoci:[init]")
+        if not needs_stage(plan.namespaces):  # else the stage was, before it joined anything, and we are its child
+            confine(TITLE)
         k.umask(0)  # what is made here gets exactly the mode that the plan says
         for step in STEPS:
             step(init)
@@ -200,6 +201,7 @@ class Init:
         self.ask(messages.HOOKS)
         if hooks.createContainer:
             run_hooks("createContainer", list(hooks.createContainer), self.state_json(), directory=self.plan.bundle)
+        self.root.look_again()
 
     def enter_root(self) -> None:
         enter_root(self.plan.rootfs, self.root)
@@ -208,7 +210,7 @@ class Init:
         """In the container's own devpts, and before /dev may become read-only."""
         process = self.plan.process
         if not process.terminal:
-            replace_null_streams(self.root.fd)
+            replace_null_streams(self.root.fd, self.handed.proc)
             return
         pty = open_pty(self.root.fd, *process.console_size)
         if self.plan.set_up_dev:
@@ -253,7 +255,9 @@ class Init:
 
     def become_program(self) -> None:
         """Give up what the program is not to have, as far as it can be done before the start."""
-        self.program.prepare(self.root.fd, self.handed.preserve_fds, self.handed.proc, self.channel)
+        handed = self.handed
+        needed = (handed.fifo, self.waiting.proc)
+        self.program.prepare(self.root.fd, handed.preserve_fds, handed.proc, self.channel, needed)
 
     # ------------------------------------------------------------------------------------------------------ and the waiting
 
@@ -262,8 +266,6 @@ class Init:
         for remark in self.program.remarks:
             self.channel.send(messages.REMARK, remark.encode())
         waiting = self.waiting
-        kept = range(3, 3 + self.handed.preserve_fds)
-        k.close_all_but(3, (self.channel.fd, self.handed.fifo, waiting.proc, self.root.fd, *kept))
         k.prctl(k.PR_SET_PDEATHSIG, 0)
         self.channel.send(messages.READY)
         self.channel.close()

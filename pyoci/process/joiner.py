@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pyoci.process.listener import Agent
 
 
+_TITLE = "pyoci:[exec]"
+
+
 class Join(Record):
     """What is to run, and where. `pidfd` is the container's init, `namespaces` the CLONE_NEW* of those to enter.
 
@@ -179,8 +182,13 @@ def _clone(join: Join) -> tuple[int, int, bool]:
             return clone_into(0, join.doors)
     except OSError as error:
         raise failed("make a process in the container's pid namespace", error) from None
-    # All at once: which of the others may be entered before the user namespace, and which after, the kernel sorts out.
-    return *take_over(lambda: _enter(join, join.namespaces), 0), False
+
+    def prepare() -> None:
+        confine(_TITLE)
+        # All at once: which of the others may be entered before the user namespace, and which after, the kernel sorts out.
+        _enter(join, join.namespaces)
+
+    return *take_over(prepare, 0), False
 
 
 def _enter(join: Join, namespaces: int) -> None:
@@ -197,7 +205,8 @@ def _enter(join: Join, namespaces: int) -> None:
 def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
     """Be the joiner. Leaves by execve(2) or _exit(2) only."""
     try:
-        confine("pyoci:[exec]")
+        if not program.in_user_namespace:  # else it was before it entered: see _clone
+            confine(_TITLE)
         k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
         if join.doors:
             channel.send(messages.ENTERED, messages.listed(join.doors.enter()))
@@ -209,7 +218,7 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
         if join.keyring:
             program.join_keyring(join.keyring, proc, new=False)
         root = k.open("/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
-        _set_up_terminal(join, root)
+        _set_up_terminal(join, root, proc)
         if channel.receive()[0] != messages.PLACED:
             k._exit(1)
         program.set_limits(lambda request: _ask(channel, request))
@@ -234,9 +243,9 @@ def _ask(channel: Channel, request: bytes) -> None:
         k._exit(1)  # the launcher is gone, and will tell why
 
 
-def _set_up_terminal(join: Join, root: int) -> None:
+def _set_up_terminal(join: Join, root: int, proc: int) -> None:
     if not join.process.terminal:
-        replace_null_streams(root)
+        replace_null_streams(root, proc)
         return
     pty = open_pty(root, *join.process.console_size)
     send_master(join.console, pty)

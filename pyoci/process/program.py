@@ -94,15 +94,22 @@ class Program:
         elif self.process.limits or prioritised:
             ask(messages.LIMITS)
 
-    def prepare(self, root_fd: int, preserve_fds: int, proc: int, channel: Channel) -> None:
-        """Everything up to the moment when only the start is missing. Raises PyociError."""
+    def prepare(
+        self, root_fd: int, preserve_fds: int, proc: int, channel: Channel, needed: tuple[int, ...] = ()
+    ) -> None:
+        """Everything up to the moment when only the start is missing. Raises PyociError.
+
+        All descriptors are closed but those that are handed on, the channel's, and what is `needed` still. execve(2) would do
+        that, too, but goes its way to the program first: a link of the image may lead through a descriptor, and from the
+        host's /proc to any process of the same user (CVE-2024-21626).
+        """
         process = self.process
         self.channel = channel
         set_labels(process, proc)
         env = [k.encode(entry) for entry in process.env]
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
-            env.append(b"HOME=" + home_directory(root_fd, process.uid))
+            env.append(b"HOME=" + home_directory(root_fd, process.uid, proc))
         self._make_cwd(root_fd, proc)
         own_stdio(process.uid)
         try:
@@ -116,6 +123,7 @@ class Program:
         if process.no_new_privileges:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
         self._become_user(root_fd)
+        k.close_all_but(_FIRST_FD + preserve_fds, (channel.fd, *needed))
         self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
         if process.args:  # a container without a process waits, and `start` refuses to let it go on
             search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)

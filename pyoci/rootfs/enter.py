@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT, ENOTDIR, EPERM
+from errno import EINVAL, ENOENT, EPERM
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
@@ -99,7 +99,6 @@ def close_paths(root: Root, rootfs: Rootfs, null: int) -> None:
     `null` is the tree of the host's /dev/null, taken before anything of the image was looked at (CVE-2025-31133); this
     closes it.
     """
-    root.look_again()
     for path in rootfs.readonly_paths:
         _cover(root, path, "make read-only", _readonly_copy)
     masks = _Masks(null, rootfs.mount_label)
@@ -111,22 +110,23 @@ def close_paths(root: Root, rootfs: Rootfs, null: int) -> None:
 
 def _cover(root: Root, path: str, step: str, make: Callable[[int], int]) -> None:
     try:
-        target = root.open_kept(path)
+        targets = root.open_kept(path)
     except OSError as error:
-        if error.errno in (ENOENT, ENOTDIR):
+        if error.errno == ENOENT:
             return
         raise failed(f"{step} {path}", error) from None
-    try:
-        root.where(target)
-        tree = make(target)
+    for target in targets:
         try:
-            k.move_mount(tree, target)
+            root.where(target)
+            tree = make(target)
+            try:
+                k.move_mount(tree, target)
+            finally:
+                k.close(tree)
+        except OSError as error:
+            raise failed(f"{step} {path}", error) from None
         finally:
-            k.close(tree)
-    except OSError as error:
-        raise failed(f"{step} {path}", error) from None
-    finally:
-        k.close(target)
+            k.close(target)
 
 
 def _readonly_copy(target: int) -> int:

@@ -137,7 +137,7 @@ class Mounter:
         if mount.copy_up:
             from_image = self._try_open(mount.destination, k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC)
             if from_image >= 0:
-                copy_tree(from_image, tree)
+                copy_tree(from_image, tree, self.root.proc)
                 k.close(from_image)
         self.attach(tree, mount.destination, directory=True, fstype=mount.type)
         _set_propagation(tree, mount)

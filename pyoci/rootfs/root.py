@@ -16,7 +16,7 @@ class Root:
 
     def __init__(self, fd: int, path: str, proc: int) -> None:
         self.fd, self.path, self.proc = fd, path.rstrip("/"), proc
-        self.kept: dict[str, int] = {}
+        self.kept: dict[str, list[int]] = {}
 
     def open(self, path: str, flags: int = _PATH, resolve: int = 0) -> int:
         """Open a path of the container: links are followed, and end, within the root. Raises OSError."""
@@ -25,41 +25,61 @@ class Root:
     def keep(self, place: str, tree: int) -> None:
         """Remember a procfs or sysfs that was mounted at a place of the container, for `open_kept`."""
         if k.fstatfs_type(tree) in (k.PROC_SUPER_MAGIC, k.SYSFS_MAGIC):
-            self._keep("/" + "/".join(part for part in place.split("/") if part not in ("", ".")), k.dup(tree))
-
-    def _keep(self, place: str, fd: int) -> None:
-        if place in self.kept:
-            k.close(self.kept[place])
-        self.kept[place] = fd
+            self.kept.setdefault(_cleaned(place), []).append(k.dup(tree))
 
     def look_again(self) -> None:
-        """A hook may have mounted another of the kind in the same place: from now on it is that."""
-        for place, kept in list(self.kept.items()):
+        """A hook may have mounted another of the kind in the same place: it is meant, too.
+
+        The one before is so all the same: what is found by a name now need not be what was mounted there (see `open_kept`).
+        """
+        for place, kept in self.kept.items():
             try:
                 fd = self.open(place)
             except OSError:
                 continue
-            if k.fstatfs_type(fd) == k.fstatfs_type(kept):
-                self._keep(place, fd)
+            known = [self._mount_id(each) for each in kept]
+            if k.fstatfs_type(fd) == k.fstatfs_type(kept[0]) and self._mount_id(fd) not in known:
+                kept.append(fd)
             else:
                 k.close(fd)
 
     def forget(self) -> None:
         """Close what was kept."""
-        for fd in self.kept.values():
-            k.close(fd)
+        for kept in self.kept.values():
+            for fd in kept:
+                k.close(fd)
         self.kept.clear()
 
-    def open_kept(self, path: str) -> int:
+    def open_kept(self, path: str) -> list[int]:
         """As `open`, but what lies in a procfs or sysfs of ours is found in that, wherever it has got to by now.
 
-        Another container that shares our files may exchange the directory that it is mounted on (CVE-2019-19921).
+        Another container that shares our files may exchange the directory that it is mounted on (CVE-2019-19921). Where
+        several have been mounted, one descriptor for each that has something there.
         """
+        cleaned = _cleaned(path)
         for place, kept in self.kept.items():
-            if path.startswith(place + "/"):
-                resolve = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
-                return k.openat2(kept, path[len(place) + 1 :], _PATH, resolve=resolve)
-        return self.open(path)
+            if cleaned.startswith(place + "/"):
+                found = [self._open_in(fd, cleaned[len(place) + 1 :]) for fd in kept]
+                return [fd for fd in found if fd >= 0]
+        return [self.open(path)]
+
+    @staticmethod
+    def _open_in(mount: int, path: str) -> int:
+        try:
+            return k.openat2(mount, path, _PATH, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if error.errno == ENOENT:
+                return -1
+            raise
+
+    def _mount_id(self, fd: int) -> int:
+        """The id of the mount that a descriptor is on (proc_pid_fdinfo(5))."""
+        info = k.open(f"self/fdinfo/{fd}", k.O_RDONLY | k.O_CLOEXEC, dir_fd=self.proc)
+        try:
+            lines = k.read(info, 4096).split(b"\n")
+        finally:
+            k.close(info)
+        return next(int(line[7:]) for line in lines if line.startswith(b"mnt_id:"))
 
     def where(self, fd: int) -> str:
         """The path in the container of what was opened, as the kernel sees it now. Raises PyociError if it is outside."""
@@ -134,6 +154,19 @@ class Root:
             if error.errno != EEXIST:
                 raise
         return k.open(name, _PATH | k.O_NOFOLLOW, dir_fd=parent)
+
+
+def _cleaned(path: str) -> str:
+    """A path without what has no meaning in it."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def reopen(fd: int, flags: int, proc: int) -> int:
+    """Open for use what an O_PATH descriptor stands for, once it is known that this has no effects: it is no device.
+
+    By its name it might be another by now. `proc` is the host's /proc. Raises OSError.
+    """
+    return k.open(f"self/fd/{fd}", flags | k.O_CLOEXEC, dir_fd=proc)
 
 
 def is_directory(fd: int) -> bool:

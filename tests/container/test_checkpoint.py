@@ -17,6 +17,7 @@ from pyoci.container.checkpoint import checkpoint
 from pyoci.container.options import RestoreOptions
 from pyoci.container.restore import restore
 from pyoci.criu import rpc
+from pyoci.criu.images import PLACES
 from pyoci.criu.options import CriuOptions
 from tests.container.boxes import Box, Failed
 from tests.criu.standin import install, session_keyring
@@ -90,6 +91,65 @@ def test_mounts_that_are_not_its_own(box: Box, criu: Criu, images: Path, tmp_pat
     box.run("sleep", "1000")
     save(box, images, leave_running=True)
     assert asked(tmp_path)["opts"]["ext_mnt"] == {"key": "/real", "val": "/real"}
+
+
+@pytest.fixture
+def crossed(box: Box) -> Callable[[], None]:
+    """Two bind mounts by way of links, and a function that has each lead to the place of the other."""
+    for name in ("one", "two"):
+        (box.rootfs / f"at-{name}").mkdir()
+        (box.rootfs / f"at-{name}" / "mount").mkdir()
+        (box.rootfs / name).symlink_to(f"at-{name}")
+        (box.bundle / name).mkdir()
+        entry = {"destination": f"/{name}/mount", "type": "bind", "source": name, "options": ["bind"]}
+        box.config["mounts"].append(entry)
+
+    def cross() -> None:
+        for name, other in (("one", "two"), ("two", "one")):
+            (box.rootfs / name).unlink()
+            (box.rootfs / name).symlink_to(f"at-{other}")
+
+    return cross
+
+
+def test_links_that_cross_do_not_mistake_mounts(
+    box: Box, criu: Criu, images: Path, crossed: Callable[[], None]
+) -> None:
+    """CVE-2026-119101: what may be read would be restored in the place of what may be written to."""
+    box.run("sleep", "1000")
+    crossed()
+    with pytest.raises(Failed) as caught:
+        save(box, images)
+    assert caught.value.message == (
+        f"mount /one/mount: links lead to /at-two/mount now, where {box.bundle}/two is mounted"
+    )
+    assert box.status() == "running"
+
+
+def test_links_that_cross_before_a_restore(box: Box, criu: Criu, images: Path, crossed: Callable[[], None]) -> None:
+    box.run("sleep", "1000")
+    save(box, images)
+    crossed()
+    with pytest.raises(Failed) as caught:
+        bring_back(box, images)
+    assert caught.value.message == (
+        "mount /one/mount: links lead to /at-two/mount now, and to /at-one/mount when it was saved"
+    )
+    assert box.left() == []
+
+
+def test_links_that_meet_in_images_of_another_runtime(
+    box: Box, criu: Criu, images: Path, crossed: Callable[[], None]
+) -> None:
+    box.run("sleep", "1000")
+    save(box, images)
+    (images / PLACES).unlink()
+    (box.rootfs / "two").unlink()
+    (box.rootfs / "two").symlink_to("at-one")
+    with pytest.raises(Failed) as caught:
+        bring_back(box, images)
+    assert caught.value.message == "mount /two/mount: links lead to /at-one/mount, where /one/mount is as well"
+    assert box.left() == []
 
 
 @pytest.mark.parametrize("how", ["leave_running", "pre_dump"])

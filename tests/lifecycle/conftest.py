@@ -24,10 +24,12 @@ import pytest
 
 from ..conftest import missing, skip_or_fail
 from ..security.blocking import blocked
-from .harness import Container, Runtime
+from .harness import Container, Runtime, cgroups_named, mounts_below
 from .hindrances import hindrance
 
 REPOSITORY = Path(__file__).parent.parent.parent
+OWN = f"pyoci-test-{os.getpid()}"
+"""How the containers of this session begin their names."""
 
 
 def runtimes_asked_for(config: pytest.Config) -> list[str]:
@@ -76,11 +78,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
-    """A directory of the session that mapped root users may enter too."""
+    """A directory of the session that mapped root users may enter too. By its end no test has left a cgroup or a mount."""
     path = Path(tempfile.mkdtemp(prefix="pyoci-tests-"))
     path.chmod(0o755)
     yield path
+    left = [*map(str, cgroups_named(f"{OWN}-")), *mounts_below(path)]
     shutil.rmtree(path, ignore_errors=True)
+    assert not left, f"left behind by some test: {left}"
 
 
 @pytest.fixture(scope="session")
@@ -186,19 +190,22 @@ def containers(
     systemd = bool(request.config.getoption("--systemd-cgroup"))
 
     def make() -> Container:
-        name = f"pyoci-test-{os.getpid()}-{next(_numbers)}"
+        name = f"{OWN}-{next(_numbers)}"
         made.append(Container(runtime, scratch, name, busybox, siblings=made, systemd=systemd))
         return made[-1]
 
     yield make
     complaints: list[str] = []
+    stuck: list[str] = []
     # Last made, first deleted: those that joined a pid namespace must be reaped before its init can end.
     for container in reversed(made):
         try:
             complaints += container.clean_up()
         except AssertionError as error:
-            complaints.append(f"{container.id}: {error}")
+            stuck.append(f"{container.id}: {error}")
     shutil.rmtree(scratch, ignore_errors=True)
+    if stuck:
+        pytest.fail("cannot be removed:\n" + "\n".join(stuck), pytrace=False)
     # Where the test itself is known to fail, what it leaves behind is part of that failure.
     if complaints and not any(request.node.iter_markers("xfail")):
         pytest.fail("left behind:\n" + "\n".join(complaints), pytrace=False)

@@ -97,6 +97,14 @@ def cgroups_named(fragment: str) -> list[Path]:
     ]
 
 
+def has_controller(name: str) -> bool:
+    """Whether this host has a controller for cgroups: a hierarchy of its own, or in that of version 2, which may lack it."""
+    try:
+        return name in (CGROUP_ROOT / "cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return (CGROUP_ROOT / name).is_dir()
+
+
 def mounts_below(path: Path) -> list[str]:
     """Mount points of this mount namespace at or below `path`, the last mounted first."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
@@ -421,22 +429,26 @@ class Container:
         for pid in self.reap():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually("the end of killed processes", lambda: not self.reap())
         for point in mounts_below(self.bundle):
             _libc.umount2(os.fsencode(point), MNT_DETACH)
-        for cgroup in cgroups_named(self.id):
-            remove_cgroup(cgroup)
+        remove_cgroups(cgroups_named(self.id))
+        eventually("the end of killed processes", lambda: not self.reap())  # those that were frozen are thawed by now
         shutil.rmtree(self.root / self.id, ignore_errors=True)
         return complaints
 
 
-def remove_cgroup(cgroup: Path) -> None:
-    """Kill what lives in a cgroup of ours, thaw it first, and remove it."""
-    with contextlib.suppress(OSError):
-        (cgroup / "freezer.state").write_text("THAWED")
-    with contextlib.suppress(OSError):
-        (cgroup / "cgroup.freeze").write_text("0")
+def remove_cgroups(cgroups: list[Path]) -> None:
+    """Kill what lives in cgroups of ours and those below them, and remove them. A process may be frozen by any of them."""
+    trees = [Path(directory) for cgroup in cgroups for directory, _, _ in os.walk(cgroup, topdown=False)]
+    for directory in reversed(trees):
+        for name, text in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            with contextlib.suppress(OSError):
+                (directory / name).write_text(text)
+    for directory in trees:
+        _remove_cgroup(directory)
 
+
+def _remove_cgroup(cgroup: Path) -> None:
     def removed() -> bool:
         with contextlib.suppress(OSError):
             for line in (cgroup / "cgroup.procs").read_text().split():

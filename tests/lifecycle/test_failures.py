@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import random
 import signal
@@ -17,13 +16,14 @@ from typing import Any
 import pytest
 
 from ..conftest import missing
-from .configs import Config, base_config, bind, docker_config, mount, podman_config
+from .configs import Config, bind, mount
 from .harness import Container, eventually
+from .strange import BODIES, mutate, starting_point, unsafe
 
 differs = pytest.mark.differs
 
 MUTATIONS = int(os.environ.get("PYOCI_TEST_MUTATIONS", "300"))
-"""Mutated configs to put through create; 1000 before a release."""
+"""Mutated configs to put through create. `hack/torture --mutations 10000 mutated_configs` does as many as are wanted."""
 
 SEED = int(os.environ.get("PYOCI_TEST_SEED", "1"))
 
@@ -101,26 +101,6 @@ def test_a_failed_create_leaves_nothing_and_the_id_is_free(container: Container,
     assert sorted(container.rootfs.iterdir()) == files or container.runtime.name == "runc" or "mount" in name
     container.config = good
     container.run(args=["true"]).ok()
-
-
-BODIES: dict[str, str | bytes] = {
-    "empty": "",
-    "not JSON": "{",
-    "null": "null",
-    "a list": "[]",
-    "a number": "1",
-    "a string": '"config"',
-    "an empty object": "{}",
-    "deep": "[" * 100_000,
-    "deep in an unknown key": '{"ociVersion": "1.0.2", "x": ' + "[" * 5000 + "]" * 5000 + "}",
-    "not a number": '{"ociVersion": NaN}',
-    "a huge integer": '{"ociVersion": "1.0.2", "process": {"user": {"uid": ' + "9" * 6000 + "}}}",
-    "a lone surrogate": '{"ociVersion": "1.0.2", "root": {"path": "\\ud800"}}',
-    "not UTF-8": b'{"ociVersion": "\xff"}',
-    "text after the end": "{} {}",
-    "a byte order mark": "\ufeff{}",
-    "a version of the future": '{"ociVersion": "9.0.0", "root": {"path": "rootfs"}}',
-}
 
 
 @pytest.mark.parametrize("name", with_known(BODIES, {"null": "1.1.5 panics"}))
@@ -294,35 +274,6 @@ def test_a_state_directory_that_is_full(container: Container, options: str) -> N
 # Mutations
 
 
-STRANGE: list[Any] = [None, True, False, 0, -1, 1, 2**31, 2**32, 2**63, 2**64, 1.5, 1e300, "", "x", "/", "..", "\0", "ä" * 300,
-                      "/proc/self/fd/3", "x" * 5000, [], {}, [[]], [None], {"": ""}, [1, "a", {}]]  # fmt: skip
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value inside `value`."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    found = [path] if path else []
-    for key, inner in items:
-        found += places(inner, (*path, key))
-    return found
-
-
-def mutate(config: Config, chance: random.Random) -> str:
-    """Replace, remove or double one value of a config; says which."""
-    path = chance.choice(places(config))
-    parent: Any = config
-    for key in path[:-1]:
-        parent = parent[key]
-    how = chance.choice(["replace", "replace", "replace", "remove", "double"])
-    if how == "remove":
-        del parent[path[-1]]
-    elif how == "double" and isinstance(parent, list):
-        parent.append(copy.deepcopy(parent[path[-1]]))
-    else:
-        parent[path[-1]] = chance.choice(STRANGE)
-    return f"{how} {'/'.join(map(str, path))}"
-
-
 @pytest.mark.parametrize("part", range(10))
 def test_mutated_configs_never_crash_the_runtime(container: Container, part: int) -> None:
     """Each is refused with a word, or makes a container that can be deleted; nothing is left either way."""
@@ -330,9 +281,9 @@ def test_mutated_configs_never_crash_the_runtime(container: Container, part: int
     if container.runtime.name == "runc" and part:
         pytest.skip("one part is enough to prove the test")
     for _ in range(MUTATIONS // 10):
-        container.config = starting_point(container, chance)
+        container.config = starting_point(container.bundle, f"/{container.id}", chance)
         done = [mutate(container.config, chance) for _ in range(chance.choice([1, 1, 1, 2, 3]))]
-        if unsafe(container.config):
+        if unsafe(container.config, container.id):
             continue
         container.write_config()
         result = container.call("create", "--bundle", str(container.bundle), container.id)
@@ -344,32 +295,6 @@ def test_mutated_configs_never_crash_the_runtime(container: Container, part: int
         assert deleted.status == 0, f"{done}: {deleted}"
         left = container.traces()
         assert not left, f"{done}: {left}\n{result}"
-
-
-def starting_point(container: Container, chance: random.Random) -> Config:
-    path = f"/{container.id}"
-    kind = chance.choice(["base", "base", "docker", "podman"])
-    if kind == "base":
-        return base_config(path)
-    return (docker_config if kind == "docker" else podman_config)(container.bundle, path)
-
-
-def unsafe(config: Config) -> bool:
-    """Whether a mutation asked for something that would reach the host beyond the container: not ours to try."""
-    text = json.dumps(config)
-    linux = config.get("linux")
-    if not isinstance(linux, dict) or not isinstance(linux.get("namespaces"), list):
-        return True
-    if not any(isinstance(entry, dict) and entry.get("type") == "mount" for entry in linux["namespaces"]):
-        return True
-    cgroup = linux.get("cgroupsPath")
-    if cgroup is not None and (not isinstance(cgroup, str) or "pyoci-test" not in cgroup):
-        return True
-    root = config.get("root")
-    path = root.get("path") if isinstance(root, dict) else None
-    return (
-        isinstance(path, str) and path != "rootfs" and ("/" in path or path in ("", ".."))
-    ) or "cgroupsPath" not in text
 
 
 # A long life

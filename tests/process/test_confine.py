@@ -158,8 +158,9 @@ def replaced(image: Path, streams: dict[int, str]) -> list[Any]:
         for fd in (0, 1, 2):
             os.dup2(os.open(streams.get(fd, "/dev/zero"), os.O_RDWR), fd)
         root = os.open(image, os.O_PATH)
+        proc = os.open("/proc", os.O_PATH)
         before = sorted(os.listdir("/proc/self/fd"))
-        replace_null_streams(root)
+        replace_null_streams(root, proc)
         place = os.stat(image / "dev").st_dev
         return [[os.fstat(fd).st_dev == place for fd in (0, 1, 2)], sorted(os.listdir("/proc/self/fd")) == before]
 
@@ -203,6 +204,6 @@ def test_something_else_at_its_place(image: Path, kind: str) -> None:
             return real(dirfd, path, flags, **more)
 
         k.openat2 = openat2  # type: ignore[assignment]
-        return refusal(replace_null_streams, os.open(image, os.O_PATH))
+        return refusal(replace_null_streams, os.open(image, os.O_PATH), os.open("/proc", os.O_PATH))
 
     assert in_child(inside) == "/dev/null in the container is not the null device"

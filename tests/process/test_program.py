@@ -80,7 +80,7 @@ def executed(image: Path, wanted: Process, before: Callable[[], object] = lambda
             before()
             root = os.open("/", os.O_PATH | os.O_DIRECTORY)
             program = Program(wanted, b"", 0, in_user_namespace=False)
-            program.prepare(root, preserve_fds, proc, pair()[0])
+            program.prepare(root, preserve_fds, proc, pair()[0], (told,))
             program.execute()
         except BaseException as error:
             os.write(told, str(error).encode())

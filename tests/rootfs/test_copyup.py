@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ def copy(source: Path, target: Path) -> None:
     """As init does it: the target by a descriptor that stands for a mount."""
     before = descriptors()
     reading, writing = os.open(source, os.O_RDONLY), os.open(target, os.O_PATH)
+    proc = os.open("/proc", os.O_PATH)
     mask = os.umask(0)
     try:
-        copy_tree(reading, writing)
+        copy_tree(reading, writing, proc)
     finally:
         os.umask(mask)
+        os.close(proc)
         os.close(reading)
         os.close(writing)
     assert descriptors() == before
@@ -117,25 +120,37 @@ def test_what_is_there_already_is_not_written_into(source: Path, target: Path, t
     assert (tmp_path / "outside").read_text() == "kept"
 
 
-def test_a_file_that_becomes_a_link_is_not_followed(
-    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_a_file_that_becomes_something_else_is_the_one_that_it_was(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A neighbour with the same volume swaps it between our look and our open."""
+    """A neighbour with the same volume swaps it between our look and our open. A device's opening could have effects."""
     (tmp_path / "outside").write_text("secret")
     (source / "file").write_text("x")
-    real = k.stat
+    real = k.fstat
 
-    def stat(name: str, **options: Any) -> os.stat_result:
-        status = real(name, **options)
-        if name == "file":
+    def fstat(fd: int) -> os.stat_result:
+        status = real(fd)
+        if stat.S_ISREG(status.st_mode):
             os.unlink(source / "file")
-            (source / "file").symlink_to(tmp_path / "outside")
+            if kind == "link":
+                (source / "file").symlink_to(tmp_path / "outside")
+            else:
+                os.mkfifo(source / "file")
         return status
 
-    monkeypatch.setattr(k, "stat", stat)
-    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+    monkeypatch.setattr(k, "fstat", fstat)
+    copy(source, target)
+    assert (target / "file").read_text() == "x"
+
+
+def test_directories_within_each_other_have_an_end(source: Path, target: Path) -> None:
+    deepest = source
+    for _ in range(300):
+        deepest = deepest / "d"
+        deepest.mkdir()
+    with pytest.raises(OSError, match="File name too long"):
         copy(source, target)
-    assert not (target / "file").exists()
 
 
 def test_short_writes(source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +172,7 @@ def test_into_a_detached_file_system(source: Path) -> None:
         k.fsconfig(context, k.FSCONFIG_CMD_CREATE)
         tree = k.fsmount(context)
         reading = os.open(source, os.O_RDONLY)
-        copy_tree(reading, tree)
+        copy_tree(reading, tree, os.open("/proc", os.O_PATH))
         fd = os.open("dir/file", os.O_RDONLY, dir_fd=tree)
         return [os.read(fd, 9).decode(), k.fstatfs_type(fd) == k.TMPFS_MAGIC]
 

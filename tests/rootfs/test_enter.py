@@ -287,8 +287,25 @@ def test_masks(image: Path) -> None:
 
 
 def test_what_is_not_there_needs_no_mask(image: Path) -> None:
-    masked = ("/none", "/none/deeper", "/file/below", "/dir/file")
-    assert closed(image, lambda: (image / "dir/file").read_bytes() == b"", masked=masked, readonly=masked[:3])
+    masked = ("/none", "/none/deeper", "/dir/file")
+    assert closed(image, lambda: (image / "dir/file").read_bytes() == b"", masked=masked, readonly=masked[:2])
+
+
+def test_what_cannot_be_looked_for_is_not_taken_to_be_missing(image: Path) -> None:
+    """A file in the way of a directory: an image has its way with that, and a mask that is left out protects nothing."""
+
+    def inside(root: Root) -> list[str]:
+        null = enter.clone_null()
+        enter.enter_root(planned(image), root)
+        return [
+            refusal(enter.close_paths, root, planned(image, **{kind: ("/file/below",)}), null)
+            for kind in ("masked", "readonly_paths")
+        ]
+
+    assert in_root(image, inside) == [
+        "mask /file/below: not a directory",
+        "make read-only /file/below: not a directory",
+    ]
 
 
 def test_the_same_path_twice(image: Path) -> None:

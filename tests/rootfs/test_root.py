@@ -269,10 +269,10 @@ def test_a_procfs_is_found_wherever_it_has_got_to(image: Path) -> None:
             os._exit(status != 0)
         failed = os.waitpid(exchanged, 0)[1]
         root.look_again()
-        fd = root.open_kept("/proc/sys/kernel/ostype")
+        (fd,) = root.open_kept("/proc/sys/kernel/ostype")
         kind = k.fstatfs_type(fd)
         os.close(fd)
-        elsewhere = root.open_kept("/away/sub")
+        (elsewhere,) = root.open_kept("/away/sub")
         os.close(elsewhere)
         root.forget()
         return [failed, kind, root.kept]
@@ -286,15 +286,43 @@ def test_what_a_hook_mounts_over_it_is_what_is_meant_then(image: Path) -> None:
 
     def inside(root: Root) -> list[Any]:
         _procfs_at(root, "proc")
-        before = os.fstat(root.kept["/proc"]).st_dev
+        before = os.fstat(root.kept["/proc"][0]).st_dev
         k.mount("proc", f"{image}/proc", "proc", 0)
         root.look_again()
-        after, visible = os.fstat(root.kept["/proc"]).st_dev, os.stat(image / "proc").st_dev
+        root.look_again()
+        found = root.open_kept("//./proc//sys")
+        after, visible = [os.fstat(fd).st_dev for fd in found], os.stat(image / "proc").st_dev
+        for fd in found:
+            os.close(fd)
         root.forget()
         return [before, after, visible]
 
     before, after, visible = in_root(image, inside)
-    assert before != after == visible
+    assert before != visible and after == [before, visible]
+
+
+@pytest.mark.needs_root
+def test_another_procfs_does_not_take_the_place_of_the_one_that_was_meant(image: Path) -> None:
+    """Who shares the files exchanges the two directories that they are mounted on while a hook runs."""
+    (image / "proc").mkdir()
+    (image / "host").mkdir()
+
+    def inside(root: Root) -> list[Any]:
+        _procfs_at(root, "proc")
+        _procfs_at(root, "host")
+        k.mount(None, "/", None, k.MS_SLAVE | k.MS_REC)
+        script = f"umount {image}/proc {image}/host && mv {image}/proc {image}/x && mv {image}/host {image}/proc"
+        failed = os.system(f"unshare -m sh -c '{script} && mv {image}/x {image}/host'")
+        root.look_again()
+        found = root.open_kept("/proc/sys/kernel/ostype")
+        devices = [os.fstat(fd).st_dev for fd in found]
+        meant = os.stat(image / "host").st_dev
+        for fd in found:
+            os.close(fd)
+        root.forget()
+        return [failed, meant in devices]
+
+    assert in_root(image, inside) == [0, True]
 
 
 def test_other_file_systems_are_not_kept(root: Root) -> None:

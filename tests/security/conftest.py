@@ -81,8 +81,10 @@ def runtime(request: pytest.FixtureRequest, place: Path) -> Runtime:  # noqa: F8
             skip_or_fail(str(missing("needs_compiler")))
         program = request.getfixturevalue("pyoci_program")
         return Runtime("pyoci", str(blocked(place, "ENOSYS", "clone3", program)))
-    if os.path.basename(path) == "crun" and not Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        program = place / "crun"  # it refuses hosts with cgroup v1 and v2 side by side
+    if os.path.basename(path) == "crun" and (missing("needs_cgroup_v2") or missing("needs_sys_resource")):
+        program = (
+            place / "crun"
+        )  # it refuses hosts with cgroup v1 and v2 side by side, and rules for devices take a limit
         program.write_text(ON_V2.format(path))
         program.chmod(0o755)
         return Runtime("crun", str(program))

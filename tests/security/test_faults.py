@@ -12,14 +12,34 @@ from .faults.cases import CASES
 from .faults.report import read, table
 
 TORTURE = Path(__file__).resolve().parent.parent.parent / "hack" / "torture"
-SMALL = ("--kills", "19", "--faults", "12", "--rounds", "11", "--many", "8", "--seed", "1")
+SMALL = ("--kills", "19", "--faults", "12", "--rounds", "11", "--many", "8", "--mutations", "40", "--seed", "1")
+
+
+ON_CGROUPS = (
+    "create_failures_leave_nothing",
+    "corrupt_state",
+    "cgroup_left_overs",
+    "sigkill_at_random_moments",
+    "same_id_races",
+)
+"""Cases in which it matters which version of cgroups there is."""
 
 
 @pytest.mark.needs_strace
 @pytest.mark.parametrize("name", CASES)
 def test_fault(pyoci_program: Path, name: str) -> None:
+    passes(pyoci_program, name)
+
+
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("name", ON_CGROUPS)
+def test_fault_with_cgroup2_alone(pyoci_program: Path, name: str) -> None:
+    passes(pyoci_program, "--cgroup2", name)
+
+
+def passes(program: Path, *words: str) -> None:
     done = subprocess.run(
-        [str(TORTURE), "--runtime", str(pyoci_program), *SMALL, name],
+        [str(TORTURE), "--runtime", str(program), *SMALL, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@
     shortage.py    no space, no descriptors, no memory
     damage.py      damaged records, bad command lines, closed streams
     growth.py      nothing accumulates
+    strange.py     configs that nobody would write
     report.py      a table of what runs have printed
 
 A case is a function from a World to a remark on what it did; it raises AssertionError with all that was wrong. Only the

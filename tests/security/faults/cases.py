@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from . import creation, damage, dying, growth, killing, races, shortage
-from .world import CASES, Skipped, World
+from . import creation, damage, dying, growth, killing, races, shortage, strange
+from .world import CASES, Sizes, Skipped, World
 
-__all__ = ["CASES", "Skipped", "World", "creation", "damage", "dying", "growth", "killing", "races", "shortage"]
+__all__ = [
+    "CASES", "Sizes", "Skipped", "World",
+    "creation", "damage", "dying", "growth", "killing", "races", "shortage", "strange",
+]  # fmt: skip

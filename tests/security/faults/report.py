@@ -26,7 +26,7 @@ answer, whether `delete --force` succeeds and leaves no state, cgroup, mount or 
 noticed. No command may take longer than 10 seconds, fail without a word, or show its inside. A case passes if that is so each
 time. CI runs it in a small size; these are the figures of a release, by
 
-    hack/torture --kills 1000 --faults 1000 --rounds 110 --many 200 > pyoci.txt
+    hack/torture --kills 1000 --faults 1000 --rounds 110 --many 200 --mutations 10000 > pyoci.txt
     hack/torture --rounds 1000 nothing_accumulates >> pyoci.txt
     hack/torture --runtime runc ... > runc.txt
     hack/torture --report pyoci.txt runc.txt > docs/torture.md

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ...lifecycle import harness
 from ...lifecycle.harness import Container, Result, Runtime, cgroups_named, children, mounts_below
@@ -25,6 +26,9 @@ APPLETS = ("sh", "cat", "echo", "false", "ls", "mkdir", "sleep", "true")
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+LIMITS = {"memory": {"limit": 64 << 20}, "pids": {"limit": 100}}
+CGROUP2 = (b"tmpfs", b"cgroup2")
+OWN_DIRECTORIES = ("/run", "/dev/shm")
 INSIDE = (
     "Traceback (most recent call last)",
     "Exception ignored in",
@@ -48,13 +52,27 @@ def case(function: Case) -> Case:
     return function
 
 
-class World:
-    """One run of the suite. `kills`, `faults`, `rounds` and `many` say how much; `chance` makes it repeatable."""
+class Sizes(NamedTuple):
+    """Commands to kill, faults to inject, rounds of races and of growth, containers at once, and configs to mutate."""
 
-    def __init__(self, program: str, kills: int, faults: int, rounds: int, many: int, seed: int) -> None:
-        self.kills, self.faults, self.rounds, self.many = kills, faults, rounds, many
+    kills: int
+    faults: int
+    rounds: int
+    many: int
+    mutations: int
+
+
+class World:
+    """One run of the suite. `sizes` say how much is done of what is done more than once; `seed` makes it repeatable.
+
+    cgroup2: in a world that has cgroup version 2 alone, with those controllers that the host does not use otherwise.
+    """
+
+    def __init__(self, program: str, sizes: Sizes, seed: int, cgroup2: bool = False) -> None:
+        self.cgroup2 = cgroup2
+        self.kills, self.faults, self.rounds, self.many, self.mutations = sizes
         self.chance = random.Random(seed)
-        self.runtime = Runtime(os.path.basename(program), program, {"PATH": os.environ.get("PATH", os.defpath)})
+        self.runtime = Runtime(os.path.basename(program), program)
         self.token = f"torture-{os.getpid()}"
         self.numbers = itertools.count(1)
         self.boxes: list[Container] = []
@@ -63,15 +81,22 @@ class World:
         harness.PATIENCE = PATIENCE
         libc = ctypes.CDLL(None, use_errno=True)
         # Whoever a killed command leaves behind comes to us; whatever it leaves mounted is in nobody else's way.
+        # Where programs of the whole machine put files we have directories of our own, so that what is found there is
+        # the runtime's.
         for result in (
             libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
             libc.unshare(CLONE_NEWNS),
             libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
+            *(libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", 0, b"mode=1777") for path in OWN_DIRECTORIES),
+            *(libc.mount(kind, os.fsencode(harness.CGROUP_ROOT), kind, 0, None) for kind in CGROUP2 if self.cgroup2),
         ):
             if result != 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{self.token}-"))
         self.scratch.chmod(0o755)
+        self.temporary = self.scratch / "tmp"
+        self.temporary.mkdir()
+        self.runtime.environment = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": str(self.temporary)}
         busybox = shutil.which("busybox")
         if busybox is None:
             raise Skipped("there is no busybox to run in containers")
@@ -106,8 +131,8 @@ class World:
         box = Container(self.runtime, self.scratch, name, self.fill, siblings=self.boxes)
         box.root.mkdir(exist_ok=True)
         box.process["args"] = ["sleep", "1000"]
-        box.config["linux"]["resources"]["memory"] = {"limit": 64 << 20}
-        box.config["linux"]["resources"]["pids"] = {"limit": 100}
+        resources = box.config["linux"]["resources"]
+        resources |= {name: limit for name, limit in LIMITS.items() if harness.has_controller(name)}
         self.boxes.append(box)
         return box
 
