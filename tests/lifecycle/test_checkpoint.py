@@ -6,14 +6,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..conftest import missing
 from .harness import PATIENCE, Container, console_socket, eventually, is_gone_or_zombie, namespace_of, read_until
 
 pytestmark = [pytest.mark.needs_criu]
@@ -154,6 +157,7 @@ def test_leave_running(saved: Saved) -> None:
     pipe.reaches(pipe.numbers()[-1] + 3)
 
 
+@pytest.mark.needs_dirty_tracking
 def test_pre_dump(saved: Saved) -> None:
     pipe = saved.launch()
     pipe.reaches(3)
@@ -167,6 +171,55 @@ def test_pre_dump(saved: Saved) -> None:
     after = saved.restore()
     after.reaches(last + 1)
     assert after.numbers()[0] == last + 1
+
+
+def test_a_pre_dump_without_the_kernels_help(saved: Saved) -> None:
+    if missing("needs_dirty_tracking") is None:
+        pytest.skip("this kernel has what a pre-dump takes")
+    pipe = saved.launch()
+    pipe.reaches(3)
+    box = saved.container
+    refusal = box.call("checkpoint", "--pre-dump", "--image-path", str(saved.images), box.id).refused()
+    if box.runtime.name == "pyoci":
+        assert "--pre-dump cannot be had" in refusal.err
+    assert box.status == "running"
+    pipe.reaches(pipe.numbers()[-1] + 3)
+
+
+@pytest.mark.needs_lazy_pages
+def test_lazy_pages(saved: Saved, containers: Callable[[], Container]) -> None:
+    """The memory stays in the first container, which serves it, until the second has got all of it."""
+    pipe = saved.launch()
+    pipe.reaches(3)
+    box, other = saved.container, Saved(containers(), saved.images, saved.images, saved.pipes)
+    other.container.config["root"]["readonly"] = False
+    other.container.process["args"] = ["sh", "-c", COUNT]
+    other.container.write_config()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = str(unused.getsockname()[1])
+    ready, tells = os.pipe()
+    try:
+        where = ("--image-path", str(saved.images), "--work-path", str(saved.work))
+        lazily = ("--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(tells))
+        serving = box.background("checkpoint", *lazily, *where, box.id, pass_fds=(tells,))
+        assert select.select([ready], [], [], PATIENCE)[0] and os.read(ready, 2) == b"\0"
+        assert serving.poll() is None
+        last = pipe.numbers()[-1]
+        fetch = ["criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", port]
+        with subprocess.Popen([*fetch, "--images-dir", str(saved.images), "--log-file", "lazy.log"]) as fetching:
+            other.container.live.append(fetching)
+            eventually("the daemon to listen", (saved.images / "lazy-pages.socket").exists)
+            after = other.restore("--lazy-pages")
+            after.reaches(last + 3)
+            assert after.numbers()[0] == last + 1
+            assert serving.wait(PATIENCE) == 0
+            assert fetching.wait(PATIENCE) == 0
+        saved.is_gone()
+        assert other.container.status == "running"
+    finally:
+        os.close(ready)
+        os.close(tells)
 
 
 @pytest.mark.parametrize("parent", ["../none", "/none"])
