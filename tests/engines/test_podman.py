@@ -96,11 +96,12 @@ def test_mapped_ids(podman: Podman, runtime: Runtime) -> None:
 
 
 def test_ids_of_its_own(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
-    """podman chooses the range for each container, from those of the user called containers."""
-    for name in ("subuid", "subgid"):
+    """podman chooses the range for each container, from those of the user called containers, whom there has to be."""
+    user, ids = "containers:x:1600:1600::/:/bin/false\n", "containers:2000000:1000000\n"
+    for name, text in (("passwd", Path("/etc/passwd").read_text() + user), ("subuid", ids), ("subgid", ids)):
         path = podman.world.scratch / name
         if not path.exists():
-            path.write_text("containers:2000000:1000000\n")
+            path.write_text(text)
             podman.world.call("touch", f"/etc/{name}").ok()
             podman.world.call("mount", "--bind", str(path), f"/etc/{name}").ok()
     script = "id -u; cut -c 12- /proc/self/uid_map; stat -c %u /bin"
