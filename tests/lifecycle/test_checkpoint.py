@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -101,7 +102,8 @@ class Saved:
 
     def log(self, name: str) -> str:
         path = self.work / name
-        return "".join(line for line in path.open() if "Error" in line) if path.exists() else ""
+        lines = path.read_text().splitlines() if path.exists() else []
+        return "\n".join(line for line in lines if "Error" in line)
 
     def is_gone(self) -> None:
         eventually("the end of init", lambda: is_gone_or_zombie(self.container.pid))
@@ -186,6 +188,32 @@ def test_a_pre_dump_without_the_kernels_help(saved: Saved) -> None:
     pipe.reaches(pipe.numbers()[-1] + 3)
 
 
+def unused_port() -> str:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return str(unused.getsockname()[1])
+
+
+def test_a_page_server(saved: Saved) -> None:
+    """The memory goes over a connection, here to where the other images are."""
+    before = saved.launch()
+    before.reaches(3)
+    port = unused_port()
+    saved.images.mkdir()
+    listening = re.compile(rf":{int(port):04X} [0-9A-F]+:0000 0A ")
+    serve = ["criu", "page-server", "--address", "127.0.0.1", "--port", port, "--log-file", "server.log"]
+    with subprocess.Popen([*serve, "--images-dir", str(saved.images)]) as server:
+        saved.container.live.append(server)
+        eventually("the server to listen", lambda: listening.search(Path("/proc/net/tcp").read_text()))
+        saved.checkpoint("--page-server", f"127.0.0.1:{port}")
+        assert server.wait(PATIENCE) == 0
+    saved.is_gone()
+    last = before.numbers()[-1]
+    after = saved.restore()
+    after.reaches(last + 1)
+    assert after.numbers()[0] == last + 1
+
+
 @pytest.mark.needs_lazy_pages
 def test_lazy_pages(saved: Saved, containers: Callable[[], Container]) -> None:
     """The memory stays in the first container, which serves it, until the second has got all of it."""
@@ -195,9 +223,7 @@ def test_lazy_pages(saved: Saved, containers: Callable[[], Container]) -> None:
     other.container.config["root"]["readonly"] = False
     other.container.process["args"] = ["sh", "-c", COUNT]
     other.container.write_config()
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = str(unused.getsockname()[1])
+    port = unused_port()
     ready, tells = os.pipe()
     try:
         where = ("--image-path", str(saved.images), "--work-path", str(saved.work))
@@ -299,6 +325,31 @@ def test_limits(saved: Saved) -> None:
     assert str(box.pid) in (cgroup / "cgroup.procs").read_text().split()
     box.call("update", "--pids-limit", "78", box.id).ok()
     assert (cgroup / "pids.max").read_text().strip() == "78"
+
+
+@pytest.mark.parametrize("mode", ["soft", "full", "strict", "ignore"])
+def test_the_ways_to_manage_cgroups(saved: Saved, mode: str) -> None:
+    pipe = saved.launch()
+    pipe.reaches(1)
+    saved.checkpoint("--manage-cgroups-mode", mode)
+    saved.is_gone()
+    # Strictly, criu restores into no cgroup that is there, and those of a container are made before it is called.
+    mode = "soft" if mode == "strict" else mode
+    saved.restore("--manage-cgroups-mode", mode).reaches(pipe.numbers()[-1] + 1)
+    assert f"/{saved.container.id}\n" in Path(f"/proc/{saved.container.pid}/cgroup").read_text()
+
+
+def test_an_open_file_that_is_removed(saved: Saved) -> None:
+    """Of one that has another name still, criu saves no copy; it is linked back if that is asked for."""
+    pipe = saved.launch(f"exec 9>/tmp/a; ln /tmp/a /tmp/b; rm /tmp/a; {COUNT}")
+    pipe.reaches(1)
+    saved.container.call("checkpoint", "--image-path", str(saved.images), saved.container.id).refused()
+    pipe.reaches(pipe.numbers()[-1] + 1)
+    saved.checkpoint("--link-remap")
+    saved.is_gone()
+    saved.restore().reaches(pipe.numbers()[-1] + 1)
+    there = os.stat(f"/proc/{saved.container.pid}/fd/9")
+    assert there.st_ino == (saved.container.rootfs / "tmp/b").stat().st_ino
 
 
 def test_in_the_foreground(saved: Saved) -> None:
