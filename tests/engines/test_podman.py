@@ -169,6 +169,26 @@ def test_a_wait_and_the_cleanup(podman: Podman, runtime: Runtime, fresh: Callabl
     podman.call("rm", name).ok()
 
 
+@pytest.mark.needs_criu
+def test_a_checkpoint(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
+    """A program that counts goes on where it was, with its output in the same log."""
+
+    def counted() -> list[int]:
+        return [int(line) for line in podman.call("logs", name).ok().out.split()]
+
+    name = fresh()
+    script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
+    podman.run(runtime, "--detach", "--name", name, NAME, "sh", "-c", script).ok()
+    eventually("some numbers", lambda: len(counted()) >= 3)
+    podman.call("container", "checkpoint", name).ok()
+    assert podman.call("inspect", "--format", "{{.State.Status}}", name).ok().out == "exited\n"
+    before = counted()[-1]
+    podman.call("container", "restore", name).ok()
+    eventually("more numbers", lambda: counted()[-1] >= before + 3)
+    assert (numbers := counted()) == list(range(1, numbers[-1] + 1))
+    podman.call("rm", "--force", "--time", "1", name).ok()
+
+
 def test_preserved_descriptors(podman: Podman, runtime: Runtime) -> None:
     """podman hands on what it has got from its caller: here its caller is a shell with a file open as 3."""
     words = " ".join(
