@@ -328,6 +328,7 @@ def test_limits(saved: Saved) -> None:
 
 
 @pytest.mark.parametrize("mode", ["soft", "full", "strict", "ignore"])
+@differs(runc="1.1 lacks an option of checkpoint that 1.3 has", always=False)
 def test_the_ways_to_manage_cgroups(saved: Saved, mode: str) -> None:
     pipe = saved.launch()
     pipe.reaches(1)
@@ -339,6 +340,7 @@ def test_the_ways_to_manage_cgroups(saved: Saved, mode: str) -> None:
     assert f"/{saved.container.id}\n" in Path(f"/proc/{saved.container.pid}/cgroup").read_text()
 
 
+@differs(runc="1.1 lacks an option of checkpoint that 1.3 has", always=False)
 def test_an_open_file_that_is_removed(saved: Saved) -> None:
     """Of one that has another name still, criu saves no copy; it is linked back if that is asked for."""
     pipe = saved.launch(f"exec 9>/tmp/a; ln /tmp/a /tmp/b; rm /tmp/a; {COUNT}")
@@ -449,6 +451,7 @@ def test_what_is_executed_later_finds_all_as_it_was(saved: Saved) -> None:
 
 
 @pytest.mark.needs_iptables
+@pytest.mark.needs_restored_connections
 @differs(runc="leaves the loopback device of a restored container down, so there is no way for its connections")
 def test_connections(saved: Saved) -> None:
     """Each number goes through a connection of the container with itself."""
