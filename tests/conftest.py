@@ -11,7 +11,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +23,7 @@ import pytest
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP2_MAGIC = 0x63677270
+SO_PASSSEC = 34
 
 
 def lacks_root() -> str | None:
@@ -70,6 +73,44 @@ def lacks_criu() -> str | None:
     return f"needs another kernel or criu: {checked.stderr.strip()[-200:]}" if checked.returncode else None
 
 
+def lacks_criu_feature(name: str) -> Callable[[], str | None]:
+    """A probe for something that criu can do only with some kernels."""
+
+    def probe() -> str | None:
+        if (lacking := lacks_criu()) is not None:
+            return lacking
+        checked = subprocess.run(["criu", "check", "--feature", name], stdin=subprocess.DEVNULL, capture_output=True)
+        return f"needs a kernel and a criu with {name}" if checked.returncode else None
+
+    return probe
+
+
+def lacks_restored_connections() -> str | None:
+    """Before 4.2 criu asks each socket for SO_PASSSEC, which newer kernels have for unix sockets alone."""
+    if (lacking := lacks_criu()) is not None:
+        return lacking
+    with socket.socket() as connection:
+        try:
+            connection.getsockopt(socket.SOL_SOCKET, SO_PASSSEC)
+        except OSError:
+            said = subprocess.run(
+                ["criu", "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+            ).stdout
+            version = re.search(r"(\d+)\.(\d+)", said)
+            if version is None or tuple(map(int, version.groups())) < (4, 2):
+                return "needs criu 4.2, with this kernel"
+    return None
+
+
+def lacks_lazy_pages() -> str | None:
+    """criu serves pages out of pipes of some MiB, and fails with "Bad file descriptor" where it cannot make them so large."""
+    if (lacking := lacks_criu_feature("uffd-noncoop")()) is not None:
+        return lacking
+    if int(Path("/proc/sys/fs/pipe-max-size").read_text()) >= 4 << 20:
+        return None
+    return lacks_capability("CAP_SYS_RESOURCE", 24)() and "needs a larger fs.pipe-max-size, say 4194304 (see sysctl(8))"
+
+
 def lacks_static_busybox() -> str | None:
     busybox = shutil.which("busybox")
     if busybox is None:
@@ -113,6 +154,9 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),
     "needs_ip": ("ip(8) of iproute2", lacks_program("ip")),
     "needs_criu": ("a criu that this kernel is enough for", lacks_criu),
+    "needs_dirty_tracking": ("a kernel that tells criu what was written", lacks_criu_feature("mem_dirty_track")),
+    "needs_restored_connections": ("a criu that can save sockets on this kernel", lacks_restored_connections),
+    "needs_lazy_pages": ("a kernel that lets criu bring pages on demand", lacks_lazy_pages),
     "needs_lxcfs": ("lxcfs", lacks_program("lxcfs")),
     "needs_podman": ("podman", lacks_program("podman")),
     "needs_iptables": ("iptables", lacks_program("iptables")),
@@ -189,6 +233,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             "needs_cgroup_v2",
             "needs_podman",
             "needs_criu",
+            "needs_dirty_tracking",
+            "needs_restored_connections",
+            "needs_lazy_pages",
             "needs_iptables",
             "needs_lxcfs",
         ) and missing(mark.name):

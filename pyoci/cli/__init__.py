@@ -107,8 +107,9 @@ class _Invocation:
 
             version.put_version()
             return 0
-        if not call.rest or call.rest[0] == "help" or call.flag("help"):
-            topics = call.rest[1:2] if call.rest[:1] == ["help"] else call.rest[:1]
+        asked = call.rest[:1] in (["help"], ["h"])
+        if not call.rest or asked or call.flag("help"):
+            topics = call.rest[1:2] if asked else call.rest[:1]
             _help().put_help(load(topics[0]).COMMAND if topics else GLOBAL)
             return 0
         name, *words = call.rest

@@ -162,6 +162,7 @@ def exec_options(call: Call) -> ExecOptions:
     args = tuple(call.arguments[1:])
     if not args and not process_file:
         raise UsageError("exec: a command is missing: give one after the container's id, or a file with --process")
+    _check_environment(call.texts("env"))
     _check_user(call.text("user"))
     _check_cgroups(call.texts("cgroup"))
     return ExecOptions(
@@ -184,6 +185,14 @@ def exec_options(call: Call) -> ExecOptions:
         ignore_paused=call.flag("ignore-paused"),
         pidfd_socket=absolute_or_none(call.text("pidfd-socket")),
     )
+
+
+def _check_environment(entries: tuple[str, ...]) -> None:
+    """As in config.json, where a rule says so."""
+    for entry in entries:
+        name, equals, _ = entry.partition("=")
+        if not (name and equals):
+            raise UsageError(f"exec: --env: {entry!r} has no {'name' if equals else '='} (expected NAME=VALUE)")
 
 
 def _check_user(user: str) -> None:

@@ -70,7 +70,7 @@ def test_how_an_option_is_shown() -> None:
     assert help.option_help(HELP) == "Show this text."
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"], ["--debug", "--help"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"], ["h"], ["--debug", "--help"]])
 def test_asking_for_help(words: list[str]) -> None:
     from .test_main import call
 
@@ -80,7 +80,15 @@ def test_asking_for_help(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["spec", "--help"], ["spec", "-h"], ["help", "spec"], ["--help", "spec"], ["spec", "more", "-h", "x"]]
+    "words",
+    [
+        ["spec", "--help"],
+        ["spec", "-h"],
+        ["help", "spec"],
+        ["h", "spec"],
+        ["--help", "spec"],
+        ["spec", "more", "-h", "x"],
+    ],
 )
 def test_asking_for_help_about_a_command(words: list[str]) -> None:
     from .test_main import call

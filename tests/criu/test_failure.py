@@ -16,6 +16,7 @@ LOG = """\
 (04.587037) \tUnseizing 431 into 1
 (04.588081) Error (criu/cr-dump.c:2111): Dumping FAILED.
 """
+LIMITS = "Error (criu/rlimit.c:23): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted"
 WHY = "Can't lookup mount=27 for fd=2 path=/root/err"
 
 
@@ -28,6 +29,8 @@ WHY = "Can't lookup mount=27 for fd=2 path=/root/err"
             "(00.1)      1: Error (criu/a.c:1): first\n(00.2) Error (criu/b.c:2): second: No such file\n",
             "second: No such file",
         ),
+        (LOG.replace("(00.000024)", f"(00.000023) {LIMITS}\n(00.000024)"), WHY),
+        (f"(00.1) {LIMITS}\n", ""),
         ("(00.1) all is well\n", ""),
         ("", ""),
     ],
@@ -54,4 +57,6 @@ def test_what_criu_has_told_comes_first(tmp_path: Path) -> None:
     assert reason("Error (criu/util.c:1151): Unable to mount tmpfs\nmore", log) == "Unable to mount tmpfs"
     assert reason("just words\n", log) == "just words"
     assert reason("", log) == WHY
+    assert reason(LIMITS, log) == WHY
+    assert reason(LIMITS, f"{log}.none") == LIMITS.partition("): ")[2]
     assert reason("", f"{log}.none") == "it does not say why"

@@ -13,7 +13,9 @@ import functools
 import importlib.util
 import itertools
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,6 +65,18 @@ def engine_of(item: pytest.Item) -> str:
 
 def is_asked_for(config: pytest.Config, engine: str) -> bool:
     return bool(config.getoption("--engines")) or engine in config.getoption("--engine")
+
+
+PACKAGES = ("containerd", "docker.io", "podman", "conmon", "buildah", "runc")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """Which engines there are, for hack/engines-table."""
+    query = ("dpkg-query", "-W", "-f", "${Package} ${source:Upstream-Version}\n", *PACKAGES)
+    with contextlib.suppress(FileNotFoundError):
+        found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+        record_testsuite_property("packages", ", ".join(re.split(r"[~+]", line)[0] for line in found))
 
 
 @pytest.fixture(autouse=True)

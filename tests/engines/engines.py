@@ -4,12 +4,24 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from ..lifecycle.harness import Result, Runtime, eventually
 from .cri import Client, Refused
 from .images import NAME, PAUSE, write_archive
 from .world import World
+
+
+def load_into_containerd(ctr: Callable[..., Result], archive: Path) -> None:
+    """Load an image by a function that calls ctr.
+
+    From 1.7 on ctr asks containerd to unpack it, which does so, from 2.1 on, only for the snapshotters that are named for it
+    in its configuration; so ctr is to do it as it always has.
+    """
+    local = ("--local",) if "--local" in ctr("images", "import", "--help").ok().out else ()
+    ctr("images", "import", *local, "--snapshotter", "native", str(archive)).ok()
 
 
 class Containerd:
@@ -31,7 +43,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         )
         world.daemon("containerd", "containerd", "--config", str(config), "--log-level", "debug")
         eventually("containerd", lambda: self.call("version").status == 0)
-        self.call("images", "import", "--snapshotter", "native", str(archive)).ok()
+        load_into_containerd(self.call, archive)
 
     def client(self, *arguments: str) -> tuple[str, ...]:
         return ("ctr", "--address", self.address, *arguments)
@@ -61,40 +73,26 @@ class Cri:
         write_archive(pause, PAUSE, "pause")
         self._write_network()
         config = world.scratch / "containerd.toml"
-        config.write_text(self._config() + "".join(map(self._handler, runtimes)))
+        config.write_text(self._config(runtimes))
         world.daemon("containerd", "containerd", "--config", str(config), "--log-level", "debug")
-        client = ("ctr", "--address", self.socket, "--namespace", "k8s.io")
-        eventually("containerd", lambda: world.call(*client, "version").status == 0)
+
+        def ctr(*arguments: str) -> Result:
+            return world.call("ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments)
+
+        eventually("containerd", lambda: ctr("version").status == 0)
         for path in (archive, pause):
-            world.call(*client, "images", "import", "--snapshotter", "native", str(path)).ok()
+            load_into_containerd(ctr, path)
         self.client = Client(str(world.path(self.socket)))
         for name in (NAME, PAUSE):  # the plugin hears of them a little later
             eventually(f"image {name}", lambda name=name: self._has(name))  # type: ignore[misc]
 
-    def _config(self) -> str:
-        return f"""version = 2
-root = "{self.world.scratch}/containerd"
-state = "/run/containerd"
-[grpc]
-  address = "{self.socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE}"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{self.world.scratch}/cni"
-    conf_dir = "{self.world.scratch}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
-"""
-
-    @staticmethod
-    def _handler(runtime: Runtime) -> str:
-        return f"""  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime.name}]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime.name}.options]
-      BinaryName = "{runtime.path}"
-      Root = "/run/{runtime.name}"
-"""
+    def _config(self, runtimes: list[Runtime]) -> str:
+        """A configuration for containerd 2 if it is one, else for 1.6 and 1.7; with a handler for each runtime."""
+        version = re.search(r" v?(\d+)\.", self.world.call("containerd", "--version").ok().out)
+        assert version is not None
+        config, handler = (_CRI_1, _CRI_1_HANDLER) if version[1] == "1" else (_CRI_2, _CRI_2_HANDLER)
+        parts = [config.format(scratch=self.world.scratch, socket=self.socket, pause=PAUSE)]
+        return "".join(parts + [handler.format(runtime=runtime) for runtime in runtimes])
 
     def _write_network(self) -> None:
         """A network plugin that gives each pod the same address, on an interface that leads nowhere."""
@@ -115,6 +113,47 @@ state = "/run/containerd"
             return False  # it is not serving yet
 
 
+_CRI_1 = """version = 2
+root = "{scratch}/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{scratch}/cni"
+    conf_dir = "{scratch}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+"""
+_CRI_1_HANDLER = """  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime.name}]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime.name}.options]
+      BinaryName = "{runtime.path}"
+      Root = "/run/{runtime.name}"
+"""
+_CRI_2 = """version = 3
+root = '{scratch}/containerd'
+state = '/run/containerd'
+[grpc]
+  address = '{socket}'
+[plugins.'io.containerd.cri.v1.images']
+  snapshotter = 'native'
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = '{pause}'
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ['{scratch}/cni']
+    conf_dir = '{scratch}/cni'
+"""
+_CRI_2_HANDLER = """  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{runtime.name}]
+    runtime_type = 'io.containerd.runc.v2'
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{runtime.name}.options]
+      BinaryName = '{runtime.path}'
+      Root = '/run/{runtime.name}'
+"""
 _CNI_NOWHERE = """#!/bin/sh
 set -eu
 inside="nsenter --net=$CNI_NETNS ip"
@@ -235,6 +274,7 @@ class Podman(Engine):
 
     def __init__(self, world: World, archive: Path) -> None:
         self.world = world
+        world.environment["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"  # podman 5, among what the containers write
         world.call("mount", "--bind", str(self.configure(world.scratch / "etc", "/run")), "/etc/containers").ok()
         self.load(archive)
 
@@ -287,6 +327,7 @@ class RootlessPodman(Podman):
 
     def __init__(self, world: World, archive: Path) -> None:
         self.world = world
+        world.environment["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"
         self.home = world.scratch / "home"
         self.configure(self.home / ".config" / "containers", self.runtime_directory)
         for name in ("passwd", "group", "subuid", "subgid"):

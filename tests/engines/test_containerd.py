@@ -66,6 +66,7 @@ class Tasks:
             self.engine.call("container", "delete", name).ok()
             assert not self.engine.world.cgroups_of(name)
             assert not self.engine.world.path(f"/run/{self.runtime.name}/default/{name}").exists()
+        self.names.clear()
 
 
 def parted(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -227,6 +228,32 @@ def test_a_user_namespace(tasks: Tasks) -> None:
 
 def test_without_pivot_root(tasks: Tasks) -> None:
     assert tasks.output("--no-pivot", "--", "sh", "-c", "ls / | wc -l; echo here").endswith("here\n")
+
+
+@pytest.mark.needs_criu
+def test_a_checkpoint(tasks: Tasks, containerd: Containerd) -> None:
+    """A program that counts goes on where it was, in another container, which has its files, too."""
+    log = containerd.world.scratch / f"{tasks.fresh()}.log"
+    script = "i=0; while :; do i=$((i+1)); echo $i; echo $i > /new; mv /new /count; sleep 0.1; done"
+    first, second = tasks.start("--log-uri", f"file://{log}", "--", "sh", "-c", script), tasks.fresh()
+
+    def said() -> list[int]:
+        return [int(line) for line in log.read_text().split()]
+
+    def counted() -> int:
+        return int(tasks.exec(second, "cat", "/count").ok().out)
+
+    eventually("some numbers", lambda: len(said()) >= 3)
+    image = f"localhost/{first}:saved"
+    containerd.call("containers", "checkpoint", "--rw", "--image", "--task", first, image).ok()
+    last = said()[-1]
+    eventually("more numbers, as ctr lets it go on", lambda: said()[-1] > last)
+    tasks.remove()
+    tasks.names.append(second)
+    containerd.call("containers", "restore", "--rw", "--live", second, image).ok()
+    assert 3 <= counted() < said()[-1] + 100
+    last = counted()
+    eventually("more numbers", lambda: counted() >= last + 3)
 
 
 def test_twenty_at_once(tasks: Tasks) -> None:

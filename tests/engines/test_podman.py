@@ -96,11 +96,12 @@ def test_mapped_ids(podman: Podman, runtime: Runtime) -> None:
 
 
 def test_ids_of_its_own(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
-    """podman chooses the range for each container, from those of the user called containers."""
-    for name in ("subuid", "subgid"):
+    """podman chooses the range for each container, from those of the user called containers, whom there has to be."""
+    user, ids = "containers:x:1600:1600::/:/bin/false\n", "containers:2000000:1000000\n"
+    for name, text in (("passwd", Path("/etc/passwd").read_text() + user), ("subuid", ids), ("subgid", ids)):
         path = podman.world.scratch / name
         if not path.exists():
-            path.write_text("containers:2000000:1000000\n")
+            path.write_text(text)
             podman.world.call("touch", f"/etc/{name}").ok()
             podman.world.call("mount", "--bind", str(path), f"/etc/{name}").ok()
     script = "id -u; cut -c 12- /proc/self/uid_map; stat -c %u /bin"
@@ -166,6 +167,26 @@ def test_a_wait_and_the_cleanup(podman: Podman, runtime: Runtime, fresh: Callabl
     assert podman.call("wait", name).ok().out == "6\n"
     eventually("the clean-up", lambda: id not in podman.kept(runtime))
     podman.call("rm", name).ok()
+
+
+@pytest.mark.needs_criu
+def test_a_checkpoint(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
+    """A program that counts goes on where it was, with its output in the same log."""
+
+    def counted() -> list[int]:
+        return [int(line) for line in podman.call("logs", name).ok().out.split()]
+
+    name = fresh()
+    script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
+    podman.run(runtime, "--detach", "--name", name, NAME, "sh", "-c", script).ok()
+    eventually("some numbers", lambda: len(counted()) >= 3)
+    podman.call("container", "checkpoint", name).ok()
+    assert podman.call("inspect", "--format", "{{.State.Status}}", name).ok().out == "exited\n"
+    before = counted()[-1]
+    podman.call("container", "restore", name).ok()
+    eventually("more numbers", lambda: counted()[-1] >= before + 3)
+    assert (numbers := counted()) == list(range(1, numbers[-1] + 1))
+    podman.call("rm", "--force", "--time", "1", name).ok()
 
 
 def test_preserved_descriptors(podman: Podman, runtime: Runtime) -> None:

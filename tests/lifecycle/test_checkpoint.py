@@ -6,14 +6,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import select
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..conftest import missing
 from .harness import PATIENCE, Container, console_socket, eventually, is_gone_or_zombie, namespace_of, read_until
 
 pytestmark = [pytest.mark.needs_criu]
@@ -98,7 +102,8 @@ class Saved:
 
     def log(self, name: str) -> str:
         path = self.work / name
-        return "".join(line for line in path.open() if "Error" in line) if path.exists() else ""
+        lines = path.read_text().splitlines() if path.exists() else []
+        return "\n".join(line for line in lines if "Error" in line)
 
     def is_gone(self) -> None:
         eventually("the end of init", lambda: is_gone_or_zombie(self.container.pid))
@@ -154,6 +159,7 @@ def test_leave_running(saved: Saved) -> None:
     pipe.reaches(pipe.numbers()[-1] + 3)
 
 
+@pytest.mark.needs_dirty_tracking
 def test_pre_dump(saved: Saved) -> None:
     pipe = saved.launch()
     pipe.reaches(3)
@@ -167,6 +173,79 @@ def test_pre_dump(saved: Saved) -> None:
     after = saved.restore()
     after.reaches(last + 1)
     assert after.numbers()[0] == last + 1
+
+
+def test_a_pre_dump_without_the_kernels_help(saved: Saved) -> None:
+    if missing("needs_dirty_tracking") is None:
+        pytest.skip("this kernel has what a pre-dump takes")
+    pipe = saved.launch()
+    pipe.reaches(3)
+    box = saved.container
+    refusal = box.call("checkpoint", "--pre-dump", "--image-path", str(saved.images), box.id).refused()
+    if box.runtime.name == "pyoci":
+        assert "--pre-dump cannot be had" in refusal.err
+    assert box.status == "running"
+    pipe.reaches(pipe.numbers()[-1] + 3)
+
+
+def unused_port() -> str:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return str(unused.getsockname()[1])
+
+
+def test_a_page_server(saved: Saved) -> None:
+    """The memory goes over a connection, here to where the other images are."""
+    before = saved.launch()
+    before.reaches(3)
+    port = unused_port()
+    saved.images.mkdir()
+    listening = re.compile(rf":{int(port):04X} [0-9A-F]+:0000 0A ")
+    serve = ["criu", "page-server", "--address", "127.0.0.1", "--port", port, "--log-file", "server.log"]
+    with subprocess.Popen([*serve, "--images-dir", str(saved.images)]) as server:
+        saved.container.live.append(server)
+        eventually("the server to listen", lambda: listening.search(Path("/proc/net/tcp").read_text()))
+        saved.checkpoint("--page-server", f"127.0.0.1:{port}")
+        assert server.wait(PATIENCE) == 0
+    saved.is_gone()
+    last = before.numbers()[-1]
+    after = saved.restore()
+    after.reaches(last + 1)
+    assert after.numbers()[0] == last + 1
+
+
+@pytest.mark.needs_lazy_pages
+def test_lazy_pages(saved: Saved, containers: Callable[[], Container]) -> None:
+    """The memory stays in the first container, which serves it, until the second has got all of it."""
+    pipe = saved.launch()
+    pipe.reaches(3)
+    box, other = saved.container, Saved(containers(), saved.images, saved.images, saved.pipes)
+    other.container.config["root"]["readonly"] = False
+    other.container.process["args"] = ["sh", "-c", COUNT]
+    other.container.write_config()
+    port = unused_port()
+    ready, tells = os.pipe()
+    try:
+        where = ("--image-path", str(saved.images), "--work-path", str(saved.work))
+        lazily = ("--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(tells))
+        serving = box.background("checkpoint", *lazily, *where, box.id, pass_fds=(tells,))
+        assert select.select([ready], [], [], PATIENCE)[0] and os.read(ready, 2) == b"\0"
+        assert serving.poll() is None
+        last = pipe.numbers()[-1]
+        fetch = ["criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", port]
+        with subprocess.Popen([*fetch, "--images-dir", str(saved.images), "--log-file", "lazy.log"]) as fetching:
+            other.container.live.append(fetching)
+            eventually("the daemon to listen", (saved.images / "lazy-pages.socket").exists)
+            after = other.restore("--lazy-pages")
+            after.reaches(last + 3)
+            assert after.numbers()[0] == last + 1
+            assert serving.wait(PATIENCE) == 0
+            assert fetching.wait(PATIENCE) == 0
+        saved.is_gone()
+        assert other.container.status == "running"
+    finally:
+        os.close(ready)
+        os.close(tells)
 
 
 @pytest.mark.parametrize("parent", ["../none", "/none"])
@@ -246,6 +325,33 @@ def test_limits(saved: Saved) -> None:
     assert str(box.pid) in (cgroup / "cgroup.procs").read_text().split()
     box.call("update", "--pids-limit", "78", box.id).ok()
     assert (cgroup / "pids.max").read_text().strip() == "78"
+
+
+@pytest.mark.parametrize("mode", ["soft", "full", "strict", "ignore"])
+@differs(runc="1.1 lacks an option of checkpoint that 1.3 has", always=False)
+def test_the_ways_to_manage_cgroups(saved: Saved, mode: str) -> None:
+    pipe = saved.launch()
+    pipe.reaches(1)
+    saved.checkpoint("--manage-cgroups-mode", mode)
+    saved.is_gone()
+    # Strictly, criu restores into no cgroup that is there, and those of a container are made before it is called.
+    mode = "soft" if mode == "strict" else mode
+    saved.restore("--manage-cgroups-mode", mode).reaches(pipe.numbers()[-1] + 1)
+    assert f"/{saved.container.id}\n" in Path(f"/proc/{saved.container.pid}/cgroup").read_text()
+
+
+@differs(runc="1.1 lacks an option of checkpoint that 1.3 has", always=False)
+def test_an_open_file_that_is_removed(saved: Saved) -> None:
+    """Of one that has another name still, criu saves no copy; it is linked back if that is asked for."""
+    pipe = saved.launch(f"exec 9>/tmp/a; ln /tmp/a /tmp/b; rm /tmp/a; {COUNT}")
+    pipe.reaches(1)
+    saved.container.call("checkpoint", "--image-path", str(saved.images), saved.container.id).refused()
+    pipe.reaches(pipe.numbers()[-1] + 1)
+    saved.checkpoint("--link-remap")
+    saved.is_gone()
+    saved.restore().reaches(pipe.numbers()[-1] + 1)
+    there = os.stat(f"/proc/{saved.container.pid}/fd/9")
+    assert there.st_ino == (saved.container.rootfs / "tmp/b").stat().st_ino
 
 
 def test_in_the_foreground(saved: Saved) -> None:
@@ -345,6 +451,7 @@ def test_what_is_executed_later_finds_all_as_it_was(saved: Saved) -> None:
 
 
 @pytest.mark.needs_iptables
+@pytest.mark.needs_restored_connections
 @differs(runc="leaves the loopback device of a restored container down, so there is no way for its connections")
 def test_connections(saved: Saved) -> None:
     """Each number goes through a connection of the container with itself."""

@@ -223,6 +223,11 @@ def test_exec_environment_is_appended(running: Container) -> None:
     assert "TERM=xterm" not in env
 
 
+@pytest.mark.parametrize("entry", ["NO_SIGN", "=value", ""])
+def test_an_entry_of_exec_needs_a_name(running: Container, entry: str) -> None:
+    running.exec("env", options=("--env", entry)).refused(status=255)
+
+
 def test_exec_does_not_see_the_callers_environment(running: Container) -> None:
     running.runtime.environment = {"PATH": os.environ["PATH"], "HOST_SECRET": "hidden"}
     assert "HOST_SECRET" not in running.exec("env").ok().out
