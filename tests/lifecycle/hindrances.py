@@ -167,7 +167,6 @@ NO_CGROUP_OF_HIS_OWN: Rows = {
 
 SYSTEMD: Rows = {
     "asks for systemd's cgroups itself": ("test_systemd",),
-    "systemd keeps no period where there is no quota": ("test_cgroups::test_update_by_options_on_v2 --cpu-period",),
     "systemd may remove the cgroup before anybody has read of its end": (
         "test_cgroups::test_events_tell_of_too_little_memory",
     ),
