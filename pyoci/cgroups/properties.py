@@ -140,6 +140,17 @@ def rounded(writes: Sequence[Write]) -> tuple[Write, ...]:
     return tuple(done)
 
 
+def unkept(writes: Iterable[Write]) -> tuple[Write, ...]:
+    """Those of the writes that systemd undoes whenever it writes CPU limits of any kind, be it that it was told of the same.
+
+    It keeps no period where there is no quota, but writes its own.
+    """
+    writes = [write for write in writes if write.file in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")]
+    present = _quota_and_period({write.file: write.value for write in writes})
+    lost = present is not None and present[0] <= 0 and present[1] != _DEFAULT_PERIOD
+    return tuple(write for write in writes if write.file != "cpu.cfs_quota_us") if lost else ()
+
+
 def _mask(ranges: str) -> bytes:
     """A list such as `0-2,5` as bits, the lowest first; empty if it is none, or more than a plain list."""
     bits = 0

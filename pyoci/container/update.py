@@ -44,20 +44,20 @@ def update(settings: Settings, container_id: str, changes: dict[str, Any], schem
         updated["intelRdt"] = {**(linux.get("intelRdt") or {}), **schemata}
     for note in (
         *limits.ignored(changes, paths),
-        *_carry_out(container, writes, schemata, jsontext.dumps({**config, "linux": updated})),
+        *_carry_out(container, writes, schemata, {**config, "linux": updated}),
     ):
         settings.log.warning(note)
     k.close(lock)
 
 
 def _carry_out(
-    container: Container, writes: tuple[Write, ...], schemata: dict[str, str], config: str
+    container: Container, writes: tuple[Write, ...], schemata: dict[str, str], config: dict[str, Any]
 ) -> tuple[str, ...]:
     """Set all of it, or nothing; what could not be set and may be left, in words."""
-    state, directory = container.state, container.directory
+    state, directory, resources = container.state, container.directory, config["linux"]["resources"]
     if state.systemd_unit:
         from pyoci.cgroups import systemd  # only where systemd has made the cgroup
-        from pyoci.cgroups.properties import rounded  # likewise
+        from pyoci.cgroups.properties import rounded, unkept  # likewise
 
         writes = rounded(writes)
     former, text = remember(writes, state.cgroup_paths), directory.read(CONFIG)
@@ -69,9 +69,10 @@ def _carry_out(
             from pyoci.process.intel_rdt import set_schemata  # few hosts have it
 
             set_schemata(state.intel_rdt_path, tuple(schemata.values()))
-        directory.write(CONFIG, config.encode())
+        directory.write(CONFIG, jsontext.dumps(config).encode())
         if state.systemd_unit:
             systemd.update(state.systemd_unit, state.rootless, writes)
+            apply_writes(unkept(limits.late(resources, state.cgroup_paths)), state.cgroup_paths)
     except BaseException as error:
         for problem in (*put_back(former), *_write_back(container, text)):
             error.add_note(f"undoing failed: {problem}")

@@ -9,7 +9,7 @@ import pytest
 
 from pyoci.cgroups import devices, v1, v2
 from pyoci.cgroups.limits import early, late
-from pyoci.cgroups.properties import Property, annotated, device_rules, limits, oom_policy, rounded
+from pyoci.cgroups.properties import Property, annotated, device_rules, limits, oom_policy, rounded, unkept
 from pyoci.cgroups.writes import Write
 from pyoci.errors import CgroupError
 
@@ -112,6 +112,24 @@ def test_version_1() -> None:
 def test_quotas_are_rounded_up_to_a_percent(present: str, then: str) -> None:
     (write,) = rounded([Write(controller="", file="cpu.max", value=present, why="")])
     assert write.value == then
+
+
+@pytest.mark.parametrize(
+    ("resources", "available", "lost"),
+    [
+        ({"cpu": {"period": 50_000, "shares": 9}}, {""}, {"cpu.max": "max 50000"}),
+        ({"cpu": {"period": 50_000, "quota": -1}}, {""}, {"cpu.max": "max 50000"}),
+        ({"cpu": {"period": 50_000}, "unified": {"cpu.max": "max 20000"}}, {""}, {"cpu.max": "max 20000"}),
+        ({"cpu": {"period": 100_000}}, {""}, {}),
+        ({"cpu": {"period": 50_000, "quota": 10_000}}, {""}, {}),
+        ({"cpu": {"shares": 9}}, {""}, {}),
+        ({"cpu": {"period": 50_000}}, {"cpu"}, {"cpu.cfs_period_us": "50000"}),
+        ({"cpu": {"period": 50_000, "quota": -1}}, {"cpu"}, {"cpu.cfs_period_us": "50000"}),
+        ({"cpu": {"period": 50_000, "quota": 10_000}}, {"cpu"}, {}),
+    ],
+)
+def test_what_systemd_does_not_keep(resources: dict[str, Any], available: set[str], lost: dict[str, str]) -> None:
+    assert {write.file: write.value for write in unkept(late(resources, available))} == lost
 
 
 def test_the_policy_for_want_of_memory() -> None:

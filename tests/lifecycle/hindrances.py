@@ -23,11 +23,13 @@ ORDINARY_USER: Rows = {
         "test_cgroup_mounts",
         "test_failures::test_a_state_directory_that_is_full",
         "test_mount_options::test_a_flag_that_the_host_has_locked",
+        "test_mount_options::test_a_remount_keeps_what_the_host_has_locked",
         "test_mount_options::test_a_shared_root_shares_with_the_host",
         "test_mount_options::test_a_tree_and_its_top",
         "test_mount_options::test_access_times_are_one_choice_of_three",
         "test_mount_options::test_every_recursive_attribute_at_once",
         "test_mount_options::test_every_recursive_attribute_taken_back",
+        "test_mount_options::test_root_may_unlock_a_flag_of_the_hosts",
         "test_mounts::test_a_recursive_flag_can_clear",
         "test_mounts::test_a_root_on_a_nosuid_mount_made_readonly",
         "test_mounts::test_a_slave_sees_later_mounts_of_the_host",
@@ -81,6 +83,7 @@ ORDINARY_USER: Rows = {
     ),
     "needs root: joins namespaces, or leaves out those that /proc and others belong to": (
         "test_namespace_joins",
+        "test_namespaces::TestWithoutAMountNamespace",
         "test_namespaces::test_a_namespace_joined_by_path",
         "test_namespaces::test_a_namespace_of_another_container",
         "test_namespaces::test_a_network_that_was_joined_is_left_as_it_is",
@@ -167,7 +170,6 @@ NO_CGROUP_OF_HIS_OWN: Rows = {
 
 SYSTEMD: Rows = {
     "asks for systemd's cgroups itself": ("test_systemd",),
-    "systemd keeps no period where there is no quota": ("test_cgroups::test_update_by_options_on_v2 --cpu-period",),
     "systemd may remove the cgroup before anybody has read of its end": (
         "test_cgroups::test_events_tell_of_too_little_memory",
     ),

@@ -179,6 +179,19 @@ def test_update_tells_both(container: Container) -> None:
     assert (directory(container) / "pids.max").read_text().strip() == "44"
 
 
+def test_a_period_without_a_quota_stays(container: Container) -> None:
+    """systemd writes its own whenever it is told of some limit of the CPU controller's."""
+    container.resources["cpu"] = {"period": 50_000}
+    launch(container)
+    cgroup = directory(container)
+    file, expected = ("cpu.cfs_period_us", "50000") if is_v1() else ("cpu.max", "max 50000")
+    if is_v1():
+        cgroup = CGROUP_ROOT / "cpu" / cgroup.relative_to(CGROUP_ROOT / "pids")
+    for shares in ("200", "300"):
+        container.call("update", "--cpu-share", shares, container.id).ok()
+        assert (cgroup / file).read_text().strip() == expected
+
+
 def test_pause_and_resume(container: Container) -> None:
     launch(container)
     container.call("pause", container.id).ok()

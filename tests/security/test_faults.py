@@ -25,6 +25,7 @@ ON_CGROUPS = (
 """Cases in which it matters which version of cgroups there is."""
 
 
+@pytest.mark.needs_root
 @pytest.mark.needs_strace
 @pytest.mark.parametrize("name", CASES)
 def test_fault(pyoci_program: Path, name: str) -> None:
