@@ -116,6 +116,8 @@ class World:
         for box in reversed(self.boxes):
             with contextlib.suppress(AssertionError):
                 box.clean_up()
+        for point in mounts_below(self.scratch):  # which a killed runtime has left beside its record
+            subprocess.run(["umount", "--lazy", point], check=False)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def fill(self, rootfs: Path) -> None:
