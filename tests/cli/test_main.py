@@ -20,6 +20,7 @@ import pytest
 REPOSITORY = str(Path(__file__).resolve().parents[2])
 PLAIN = "from pyoci.cli import main; main()"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+COMMA = "1:3" if sys.version_info >= (3, 13) else "1:4"  # where Python finds `[1,]` to be wrong, before or after it
 
 Done = subprocess.CompletedProcess[str]
 
@@ -201,7 +202,7 @@ def test_a_report_that_fails_itself(fault: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("{", "1:2"), ('{"a" 1}', "1:6"), ('{\n"a": tru', "2:6"), ("", "1:1"), ('"\\x"', "1:2"), ("[1,]", "1:4")],
+    [("{", "1:2"), ('{"a" 1}', "1:6"), ('{\n"a": tru', "2:6"), ("", "1:1"), ('"\\x"', "1:2"), ("[1,]", COMMA)],
 )
 def test_a_broken_config(tmp_path: Path, text: str, place: str) -> None:
     """The C scanner behind our JSON reader needs a module for its complaints, which nothing else loads."""

@@ -185,7 +185,8 @@ def test_a_checkpoint(podman: Podman, runtime: Runtime, fresh: Callable[[], str]
     before = counted()[-1]
     podman.call("container", "restore", name).ok()
     eventually("more numbers", lambda: counted()[-1] >= before + 3)
-    assert (numbers := counted()) == list(range(1, numbers[-1] + 1))
+    numbers = counted()
+    assert numbers == list(range(1, numbers[-1] + 1))
     podman.call("rm", "--force", "--time", "1", name).ok()
 
 
