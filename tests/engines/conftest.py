@@ -54,6 +54,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="drives real engines, which takes --engines"))
         for name in ("needs_root", "needs_busybox", "needs_cgroups", "needs_unshare", "needs_ip"):
             item.add_marker(getattr(pytest.mark, name))
+        described(item)
+
+
+def described(item: pytest.Item) -> None:
+    """Say in a file of results what is tested, for hack/engines-table; also of what is skipped before it starts."""
+    callspec = getattr(item, "callspec", None)
+    if callspec and "runtime" in callspec.params:
+        runtime = os.path.basename(callspec.params["runtime"])
+        item.user_properties += [("engine", engine_of(item)), ("runtime", runtime)]
 
 
 def engine_of(item: pytest.Item) -> str:
@@ -77,13 +86,6 @@ def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
     with contextlib.suppress(FileNotFoundError):
         found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
         record_testsuite_property("packages", ", ".join(re.split(r"[~+]", line)[0] for line in found))
-
-
-@pytest.fixture(autouse=True)
-def described(request: pytest.FixtureRequest) -> None:
-    """Say in a file of results what was tested, for hack/engines-table."""
-    runtime = os.path.basename(request.node.callspec.params["runtime"])
-    request.node.user_properties += [("engine", engine_of(request.node)), ("runtime", runtime)]
 
 
 @pytest.fixture(scope="session")
