@@ -17,10 +17,11 @@ from .harness import Container, Runtime
 STAND_IN = """
 import shutil, sys
 sys.path.insert(0, {library!r})
-from pyoci import cli, host, seal, syscalls
+from pyoci import cli, host, seal
+from pyoci.kernel import basic
 
 resctrl = {resctrl!r}
-gather, mkdir, rmdir = host.gather, syscalls.mkdir, syscalls.rmdir
+gather, mkdir, rmdir = host.gather, basic.mkdir, basic.rmdir
 
 def gather_more(*arguments):
     found = gather(*arguments)
@@ -36,7 +37,7 @@ def mkdir_with_files(path, *arguments, **more):
 def rmdir_with_files(path, **more):
     shutil.rmtree(path) if path.startswith(resctrl) else rmdir(path, **more)
 
-host.gather, syscalls.mkdir, syscalls.rmdir = gather_more, mkdir_with_files, rmdir_with_files
+host.gather, basic.mkdir, basic.rmdir = gather_more, mkdir_with_files, rmdir_with_files
 seal.is_sealed = lambda: True
 cli.main()
 """
