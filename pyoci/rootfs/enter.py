@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT, ENOTDIR, EPERM
+from errno import EACCES, EINVAL, ENOENT, ENOTDIR, EPERM
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
@@ -79,6 +79,8 @@ def _pivot(root: Root) -> None:
 
 def _move(root: Root, host_views: tuple[str, ...]) -> None:
     for place in host_views:
+        if not _within_reach(place):
+            continue
         k.mount(None, place, None, k.MS_SLAVE | k.MS_REC)
         try:
             k.umount2(place, k.MNT_DETACH)
@@ -91,6 +93,20 @@ def _move(root: Root, host_views: tuple[str, ...]) -> None:
     k.move_mount(root.fd, slash)
     k.close(slash)
     k.chroot(".")
+
+
+def _within_reach(place: str) -> bool:
+    """Whether a process like this one gets there by path: not below a directory that is closed to it, or that has gone.
+
+    What will run inside has no right that this process has not.
+    """
+    try:
+        k.close(k.open(place, k.O_PATH | k.O_CLOEXEC))
+    except OSError as error:
+        if error.errno in (EACCES, ENOENT):
+            return False
+        raise
+    return True
 
 
 def close_paths(root: Root, rootfs: Rootfs, null: int) -> None:

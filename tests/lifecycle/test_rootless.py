@@ -94,6 +94,18 @@ def test_the_bundle_that_spec_writes(box: Box) -> None:
     assert seen == ["0", "0", str(USER), "1", box.container.config["hostname"], "1"]
 
 
+def test_no_pivot_beside_a_proc_out_of_reach(box: Box) -> None:
+    """What the caller cannot get at, nobody in his container can, and so it may stay."""
+    place = box.container.scratch / "closed" / "proc"
+    place.mkdir(parents=True)
+    place.parent.chmod(0o700)
+    subprocess.run(["mount", "-t", "proc", "proc", str(place)], check=True)
+    try:
+        assert box.container.run("--no-pivot", args=["pwd"], **box.how()).ok().out == "/\n"
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 def test_a_whole_life(box: Box) -> None:
     box.create("sleep", "1000").ok()
     name = box.container.id
