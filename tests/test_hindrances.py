@@ -17,7 +17,7 @@ NAMES = [name for rows in (ORDINARY_USER, NO_CGROUP_OF_HIS_OWN, SYSTEMD) for nam
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_means_a_test(name: str) -> None:
     module, _, function = name.partition(" ")[0].partition("::")
-    assert re.search(rf"^def {function or 'test_'}", (LIFECYCLE / f"{module}.py").read_text(), re.MULTILINE)
+    assert re.search(rf"^(?:def|class) {function or 'test_'}", (LIFECYCLE / f"{module}.py").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,13 @@ ONLY_PYOCI = pytest.mark.differs(runc="1.1.5 has no gc")
 @pytest.fixture
 def half_made(container: Container) -> Iterator[Container]:
     """A container whose create is in a hook, and stays there."""
-    script = f"echo > {container.bundle}/hooked; exec sleep 1000"
+    hooked = container.bundle / "hooked"
+    script = f"echo $$ > {hooked}; exec sleep 1000"
     container.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
     container.write_config()
     create = container.background("create", "--bundle", str(container.bundle), container.id)
-    eventually("the hook", (container.bundle / "hooked").exists)
+    eventually("the hook's pid", lambda: hooked.exists() and hooked.read_text().endswith("\n"))
+    eventually("the hook's sleep", lambda: command_line(int(hooked.read_text())) == "sleep 1000")
     yield container
     create.kill()
     create.wait()

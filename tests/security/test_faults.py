@@ -15,6 +15,7 @@ TORTURE = Path(__file__).resolve().parent.parent.parent / "hack" / "torture"
 SMALL = ("--kills", "19", "--faults", "12", "--rounds", "11", "--many", "8", "--seed", "1")
 
 
+@pytest.mark.needs_root
 @pytest.mark.needs_strace
 @pytest.mark.parametrize("name", CASES)
 def test_fault(pyoci_program: Path, name: str) -> None:
