@@ -210,8 +210,10 @@ def facts_about_the_place(
     if not missing("needs_systemd"):
         told = subprocess.run(["systemctl", "--version"], check=True, capture_output=True, text=True)
         systemd = told.stdout.split()[1]
+    chosen = [(flag, request.config.getoption(option)) for flag, option in (("-m", "markexpr"), ("-k", "keyword"))]
     facts = {
         "tests": " ".join(request.config.args),
+        "of them": ", ".join(f"{flag} '{expression}'" for flag, expression in chosen if expression) or "all",
         "system": named,
         "kernel": os.uname().release,
         "Python": ".".join(map(str, sys.version_info[:3])),

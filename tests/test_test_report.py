@@ -56,7 +56,7 @@ def test_places_that_ran_the_same_tests_share_tables(
     first, second = lines.index("# These tests, for pyoci alone"), lines.index("# A part of them")
     whole, part = lines[first:second], lines[second:]
     assert "- `b`" in whole
-    assert "| host-user | 6.1.0 |" in whole
+    assert "| host-user | 6.1.0 | all |" in whole
     counts = [line for line in whole if line.count("|") == 7]
     assert counts == [
         "|  | tests | passed | skipped | failed as expected | failed |",
