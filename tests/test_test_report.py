@@ -79,8 +79,8 @@ def test_each_test_of_several_runtimes_has_a_line(writer: Any, tmp_path: Path, m
     assert [line for line in part if line[0:1] == "|"] == [
         "|  | trixie-root, pyoci | trixie-root, runc |",
         "| --- | --- | --- |",
-        "| t1 | passed | failed as expected |",
-        "| t2 1-x | passed | failed |",
+        "| x::t1 | passed | failed as expected |",
+        "| x::t2 1-x | passed | failed |",
     ]
     assert "- trixie-root: 1.1.5 does not" in part
 

@@ -102,8 +102,8 @@ class Saved:
 
     def log(self, name: str) -> str:
         path = self.work / name
-        lines = path.read_text().splitlines() if path.exists() else []
-        return "\n".join(line for line in lines if "Error" in line)
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return "".join(line for line in lines if "Error" in line)
 
     def is_gone(self) -> None:
         eventually("the end of init", lambda: is_gone_or_zombie(self.container.pid))
