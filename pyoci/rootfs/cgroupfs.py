@@ -68,13 +68,17 @@ def _hierarchy(hierarchy: CgroupHierarchy, attributes: int, namespaced: bool) ->
 
 
 def _bound(hierarchy: CgroupHierarchy, attributes: int) -> int:
-    """The container's cgroup; if an ordinary user could make none, his own, which is not to be written to. -1: neither."""
+    """The container's cgroup; if an ordinary user could make none, his own, which is not to be written to. -1: neither.
+
+    It is private, as a new file system is. A copy of the host's mount hears of what is mounted there, and criu refuses to save
+    a mount whose master it cannot see.
+    """
     for path, more in ((hierarchy.path, 0), (hierarchy.ours, k.MOUNT_ATTR_RDONLY)):
         try:
             tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE) if path else -1
         except FileNotFoundError:
             continue
         if tree >= 0:
-            k.mount_setattr(tree, attributes | more)
+            k.mount_setattr(tree, attributes | more, propagation=k.MS_PRIVATE)
             return tree
     return -1

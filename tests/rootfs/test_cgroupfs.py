@@ -116,6 +116,21 @@ def test_where_it_may_not_be_mounted_it_is_bound(image: Path, tmp_path: Path, mo
     assert shown(image, view, look) == [["cgroup.procs"], ["ro", "nosuid"]]
 
 
+def test_what_is_bound_does_not_hear_of_the_host(image: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    hierarchy = CgroupHierarchy(name="memory", parameters=(), path=str(own))
+    view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
+
+    def inside(root: Root) -> list[Any]:
+        k.mount("tmpfs", str(own), "tmpfs", 0)
+        k.mount(None, str(own), None, k.MS_SHARED)
+        mount_cgroups(Mounter(root, 0, ""), mount(), view)
+        return [bool(mountinfo(own)["propagation"]), mountinfo(image / "cg/memory")["propagation"]]
+
+    assert in_root(image, inside) == [True, ""]
+
+
 def test_what_cannot_be_shown_is_named(image: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     hierarchy = CgroupHierarchy(name="memory", parameters=(), path=f"{tmp_path}/file/sub")
