@@ -404,6 +404,9 @@ def test_hooks(saved: Saved) -> None:
 def test_a_user_namespace(saved: Saved) -> None:
     box = saved.container
     box.linux["namespaces"].append({"type": "user"})
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        # As engines have it there: in a user namespace criu may mount cgroup2 only if that has a cgroup namespace as well.
+        box.linux["namespaces"].append({"type": "cgroup"})
     for kind in ("uidMappings", "gidMappings"):
         box.linux[kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     for path in (box.rootfs, *box.rootfs.iterdir()):  # not the program, which is linked
