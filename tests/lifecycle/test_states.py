@@ -281,6 +281,7 @@ def test_twenty_containers_at_once(containers: Containers) -> None:
         one.leaves_nothing()
 
 
+@differs(runc="1.1.5 lets two creates of one id succeed, once in many times", always=False)
 def test_creates_of_one_id_at_once_have_one_winner(containers: Containers) -> None:
     container = containers()
     container.write_config()
