@@ -23,17 +23,19 @@ from pyoci.container.handover import (
     write_pid_file,
 )
 from pyoci.container.record import hook_state
-from pyoci.errors import HookFailed, PyociError, StateError, UsageError, failed
+from pyoci.errors import ContainerExists, ContainerNotFound, HookFailed, PyociError, StateError, UsageError, failed
 from pyoci.plan import Request
 from pyoci.plan import plan as make_plan
 from pyoci.process import exec_fifo
 from pyoci.process.confine import text_of
 from pyoci.process.launcher import Launcher, fifo_owner
-from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, UNFINISHED, RuntimeState, StateDir
+from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, STATE, UNFINISHED, RuntimeState, StateDir
 from pyoci.terminal import connect_console_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyoci.bundle import Bundle
     from pyoci.cgroups.unit import Manager
     from pyoci.container.options import CreateOptions
@@ -123,13 +125,12 @@ class Creation:
 
     def _make(self, bundle: Bundle, plan: Plan, console: int) -> None:
         directory, launcher = self.directory, self.launcher
-        program = self._claim(bundle, plan)
+        fifo = f"{directory.path}/{UNFINISHED}"
+        program = self._claim(bundle, plan, lambda: exec_fifo.make(fifo, *fifo_owner(plan)))
         if plan.notifies:
             from pyoci.notify import make_directory  # few callers wait to be told
 
             make_directory(f"{directory.path}/{NOTIFY}")
-        fifo = f"{directory.path}/{UNFINISHED}"
-        exec_fifo.make(fifo, *fifo_owner(plan))
         self._make_cgroups(plan)
         if plan.rootfs.on_host:
             from pyoci.rootfs.attach import attach  # few containers have no mount namespace
@@ -146,14 +147,37 @@ class Creation:
         self._pass_on()
         log.debug("init is ready: namespaces, mounts, devices and limits are as decided, and it waits to be started")
 
-    def _claim(self, bundle: Bundle, plan: Plan) -> bytes:
-        """Write down what will be made, and from what; the compiled filter."""
+    def _claim(self, bundle: Bundle, plan: Plan, also: Callable[[], None] = lambda: None) -> bytes:
+        """Write down what will be made, and from what, and do what else takes the lock; the compiled filter.
+        With that the id is ours.
+
+        Until then a `delete --force` takes the directory for what a create has left that died early, and removes it; whoever
+        makes it anew may not have come as far as we.
+        """
         program = _compile(plan, self.settings.root)
-        self.directory.save(self.state)
-        self.directory.write(CONFIG, bundle.text.encode())
-        if program:
-            self.directory.write(FILTER, program)
+        lock = self.directory.lock()
+        try:
+            if self.directory.has(STATE):
+                raise ContainerExists(self.directory.id)
+            self.directory.save(self.state)
+            self.directory.write(CONFIG, bundle.text.encode())
+            if program:
+                self.directory.write(FILTER, program)
+            also()
+        finally:
+            k.close(lock)
         return program
+
+    def _as_ours(self, act: Callable[[], None]) -> None:
+        """Do something in the directory as long as it is ours. Raises ContainerNotFound if it has been deleted meanwhile,
+        whether or not somebody has made another container of that name."""
+        lock = self.directory.lock()
+        try:
+            if not self._is_ours():
+                raise ContainerNotFound(self.directory.id)
+            act()
+        finally:
+            k.close(lock)
 
     def _make_cgroups(self, plan: Plan) -> None:
         mark = mark_of(self.settings.root, self.directory.id)
@@ -173,7 +197,7 @@ class Creation:
     def _finish(self, fifo: str) -> None:
         """From here on it is created, and can be started."""
         try:
-            k.rename(fifo, f"{self.directory.path}/{FIFO}")
+            self._as_ours(lambda: k.rename(fifo, f"{self.directory.path}/{FIFO}"))
         except OSError as error:
             raise failed(f"rename {fifo}", error) from None
 
@@ -210,14 +234,15 @@ class Creation:
 
     def _save(self, paths: dict[str, str]) -> None:
         pid = self.launcher.pid
-        self.state = self.state.replace(
+        state = self.state.replace(
             cgroup_paths=paths, init_process_pid=pid, init_process_start=states.start_time(pid)[1]
         )
-        self.directory.save(self.state)
+        self._as_ours(lambda: self.directory.save(state))
+        self.state = state  # only now: what is in the cgroups of an id that we have lost is not ours to end
 
     def _save_mount(self, mount_id: int) -> None:
         self.state = self.state.replace(root_mount=mount_id)
-        self.directory.save(self.state)
+        self._as_ours(lambda: self.directory.save(self.state))
 
     def _open_console(self, terminal: bool) -> int:
         """Where init is to send its terminal's master: the caller's socket, or in the foreground us. -1 without terminal."""
@@ -250,23 +275,32 @@ class Creation:
                 k.close_all_but(3, (log.fd,))  # it may be for want of descriptors that we are here
             from pyoci.container.delete import destroy, end  # only when something has failed
 
-            if self._is_another():
-                return
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
             self.state = self.state.replace(cgroup_paths={**self.cgroups, **self.launcher.paths})
-            end(self.state)
             ran_hooks = isinstance(error, HookFailed) or self.launcher.limited
-            destroy(self.directory, self.state, bundle.config if ran_hooks else {}, log)
+            config = bundle.config if ran_hooks else {}
+            try:
+                lock = self.directory.lock()
+            except ContainerNotFound:  # deleted meanwhile, with what was known of it then
+                end(self.state)
+                destroy(None, self.state, config, log)
+                return
+            try:
+                if self._is_ours() or not self.directory.has(STATE):
+                    end(self.state)
+                    destroy(self.directory, self.state, config, log)
+            finally:
+                k.close(lock)
         except (PyociError, OSError) as another:
             error.add_note(f"and then, on the way back: {text_of(another)}")
 
-    def _is_another(self) -> bool:
-        """Whether the id has been deleted meanwhile, and somebody else makes another container of that name."""
+    def _is_ours(self) -> bool:
+        """Whether the id has not been deleted, nor taken by somebody else meanwhile. To be asked with the lock held."""
         try:
             found = self.directory.load()
         except StateError:
             return False
-        return (found.creator_pid, found.creator_start) != (self.state.creator_pid, self.state.creator_start)
+        return (found.creator_pid, found.creator_start) == (self.state.creator_pid, self.state.creator_start)
 
 
 def _find_systemd(user: bool) -> Manager:

@@ -125,9 +125,10 @@ def end(state: RuntimeState) -> None:
             k.close(pidfd)
 
 
-def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], log: Log) -> None:
+def destroy(directory: StateDir | None, state: RuntimeState, config: dict[str, Any], log: Log) -> None:
     """Undo what create made for a container that has no process any more, and run its poststop hooks.
 
+    To be called with the lock of the directory held; without one where that has gone already.
     A poststop hook that fails is a warning (runtime.md, Lifecycle, step 13). Raises CgroupError, PyociError.
     """
     failure: PyociError | None = None
@@ -150,7 +151,7 @@ def destroy(directory: StateDir, state: RuntimeState, config: dict[str, Any], lo
     except PyociError as error:
         if states.had_init(state):  # else what is in our way there is not ours
             failure = error
-    if failure is None:  # or the record of where the cgroups are would be lost
+    if failure is None and directory is not None:  # or the record of where the cgroups are would be lost
         directory.remove()
     hooks = (config.get("hooks") or {}).get("poststop")
     if hooks:

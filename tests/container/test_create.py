@@ -147,6 +147,48 @@ def test_an_id_that_is_taken_stays_what_it_is(boxes: Callable[[], Box]) -> None:
     assert (first.directory.load(), first.status()) == (record, "running")
 
 
+@pytest.mark.parametrize("step", ["create_cgroups", "Launcher.serve"])
+@pytest.mark.parametrize("taken", [False, True])
+def test_an_id_that_is_lost_on_the_way_is_not_taken_back(
+    box: Box, step: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `delete --force` removes what a create is about to make, and another create may take the id: theirs is theirs."""
+    place, name = (creation.Launcher, "serve") if "." in step else (creation, step)
+    real = getattr(place, name)
+
+    def lose(*arguments: Any) -> Any:
+        state = box.directory.load()
+        box.directory.remove()
+        if taken:
+            box.directory.make(str(box.root))
+            box.directory.save(state.replace(creator_pid=1))
+        return real(*arguments)
+
+    monkeypatch.setattr(place, name, lose)
+    with pytest.raises(Failed, match=r"does not exist|no such file"):
+        box.create()
+    if taken:
+        assert box.directory.load().creator_pid == 1
+        assert not box.directory.has(states.FIFO)
+    else:
+        assert box.left() == []
+
+
+def test_a_create_that_is_overtaken_leaves_the_id_to_the_winner(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have found the directory theirs to make, as somebody has removed it in between."""
+    real = StateDir.make
+
+    def make(self: StateDir, root: str) -> None:
+        real(self, root)
+        if not self.has(states.STATE):
+            self.write(states.STATE, b'{"of": "the winner"}')
+
+    monkeypatch.setattr(StateDir, "make", make)
+    with pytest.raises(Failed, match="already exists"):
+        box.create()
+    assert box.directory.read(states.STATE) == b'{"of": "the winner"}'
+
+
 def test_a_config_that_is_wrong_makes_nothing(box: Box) -> None:
     box.config["linux"]["sysctl"] = {"vm.swappiness": "1"}
     with pytest.raises(Failed, match="whole host") as caught:
