@@ -190,6 +190,20 @@ class StateDir:
             raise StateError(f"{self.path}/{CONFIG} is damaged ({error})") from None
         return config
 
+    def hooks(self, kind: str) -> list[dict[str, Any]]:
+        """The hooks of one kind in the container's config. Raises StateError.
+
+        Most have none, which shows in the text: what is in it need not be made out, and with an engine's seccomp profile that
+        takes 0.3 ms, of each start and delete. A name may be written in escapes, too.
+        """
+        try:
+            content = self.read(CONFIG)
+        except FileNotFoundError as error:
+            raise StateError(f"read {self.path}/{CONFIG}: {reason(error)}") from None
+        if kind.encode() not in content and b"\\u" not in content:
+            return []
+        return (self.config().get("hooks") or {}).get(kind) or []
+
     def has_fifo(self) -> bool:
         """Whether the container still waits to be started."""
         return self.has(FIFO)

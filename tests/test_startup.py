@@ -38,7 +38,20 @@ cli.main()
 """
 
 # Written in C, or nearly nothing.
-FREE = {"__future__", "_ctypes", "_json", "_signal", "_socket", "_struct", "errno", "fcntl", "gc", "math", "select"}
+FREE = {
+    "__future__",
+    "_blake2",
+    "_ctypes",
+    "_json",
+    "_signal",
+    "_socket",
+    "_struct",
+    "errno",
+    "fcntl",
+    "gc",
+    "math",
+    "select",
+}
 FREE |= {"_stat", "marshal", "posix", "pwd", "time"}
 
 ALWAYS = {"cli", "errors", "foreign", "jsontext", "kernel.basic", "libc", "log", "record", "seal"}

@@ -312,6 +312,26 @@ def test_fields_of_a_later_version_are_passed_over(directory: StateDir) -> None:
     assert directory.load() == STATE
 
 
+@pytest.mark.parametrize(
+    ("text", "hooks"),
+    [
+        (b'{"hooks": {"poststop": [{"path": "/a"}], "poststart": []}}', [{"path": "/a"}]),
+        (rb'{"hooks": {"\u0070oststop": [{"path": "/a"}]}}', [{"path": "/a"}]),
+        (b'{"hooks": {"poststart": [{"path": "/a"}]}}', []),
+        (b'{"hooks": {}, "hostname": "poststop"}', []),
+        (b"{}", []),
+    ],
+)
+def test_hooks_of_one_kind(directory: StateDir, text: bytes, hooks: list[Any]) -> None:
+    directory.write(states.CONFIG, text)
+    assert directory.hooks("poststop") == hooks
+
+
+def test_hooks_without_a_config(directory: StateDir) -> None:
+    with pytest.raises(StateError, match=r"config\.json: no such file"):
+        directory.hooks("poststop")
+
+
 def test_the_config(directory: StateDir) -> None:
     directory.write("config.json", '{"hostname": "ä"}'.encode())
     assert directory.config() == {"hostname": "ä"}

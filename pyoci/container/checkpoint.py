@@ -214,9 +214,9 @@ def _let_go_on(container: Container, status: str) -> None:
 
 def _remove(container: Container) -> None:
     """It is saved, which is what was asked for: that something of it is left is not a failure of that."""
-    config, log = container.directory.config(), container.settings.log
+    log = container.settings.log
     try:
         end(container.state)
-        destroy(container.directory, container.state, config, log)
+        destroy(container.directory, container.state, container.directory.hooks("poststop"), log)
     except PyociError as error:
         log.warning(error.message)

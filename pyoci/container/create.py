@@ -29,6 +29,7 @@ from pyoci.plan import plan as make_plan
 from pyoci.process import exec_fifo
 from pyoci.process.confine import text_of
 from pyoci.process.launcher import Launcher, fifo_owner
+from pyoci.seccomp_cache import compiled
 from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, STATE, UNFINISHED, RuntimeState, StateDir
 from pyoci.terminal import connect_console_socket
 
@@ -278,17 +279,17 @@ class Creation:
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
             self.state = self.state.replace(cgroup_paths={**self.cgroups, **self.launcher.paths})
             ran_hooks = isinstance(error, HookFailed) or self.launcher.limited
-            config = bundle.config if ran_hooks else {}
+            hooks = (bundle.config.get("hooks") or {}).get("poststop") if ran_hooks else None
             try:
                 lock = self.directory.lock()
             except ContainerNotFound:  # deleted meanwhile, with what was known of it then
                 end(self.state)
-                destroy(None, self.state, config, log)
+                destroy(None, self.state, hooks or [], log)
                 return
             try:
                 if self._is_ours() or not self.directory.has(STATE):
                     end(self.state)
-                    destroy(self.directory, self.state, config, log)
+                    destroy(self.directory, self.state, hooks or [], log)
             finally:
                 k.close(lock)
         except (PyociError, OSError) as another:
@@ -312,8 +313,6 @@ def _find_systemd(user: bool) -> Manager:
 def _compile(plan: Plan, root: str) -> bytes:
     if plan.seccomp is None:
         return b""
-    from pyoci.seccomp_cache import compiled  # not every container has a filter
-
     return compiled(plan.seccomp, root)
 
 

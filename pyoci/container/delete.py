@@ -68,9 +68,9 @@ def clear(settings: Settings, directory: StateDir, force: bool) -> None:
     status = container.status()
     if status not in (STOPPED, CREATED) and not force:
         raise InvalidOperation(f"cannot delete container {directory.id} that is not stopped: {status}")
-    config = _config(directory, settings.log)
+    hooks = _hooks(directory, settings.log)
     end(container.state)
-    destroy(directory, container.state, config, settings.log)
+    destroy(directory, container.state, hooks, settings.log)
 
 
 def _salvage(directory: StateDir, settings: Settings) -> None:
@@ -125,8 +125,8 @@ def end(state: RuntimeState) -> None:
             k.close(pidfd)
 
 
-def destroy(directory: StateDir | None, state: RuntimeState, config: dict[str, Any], log: Log) -> None:
-    """Undo what create made for a container that has no process any more, and run its poststop hooks.
+def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[str, Any]], log: Log) -> None:
+    """Undo what create made for a container that has no process any more, and run its poststop hooks, if there are any.
 
     To be called with the lock of the directory held; without one where that has gone already.
     A poststop hook that fails is a warning (runtime.md, Lifecycle, step 13). Raises CgroupError, PyociError.
@@ -153,7 +153,6 @@ def destroy(directory: StateDir | None, state: RuntimeState, config: dict[str, A
             failure = error
     if failure is None and directory is not None:  # or the record of where the cgroups are would be lost
         directory.remove()
-    hooks = (config.get("hooks") or {}).get("poststop")
     if hooks:
         from pyoci.hooks import run_hooks  # most containers have none
 
@@ -173,13 +172,13 @@ def _stop_unit(state: RuntimeState, log: Log) -> None:
         log.warning(error.message)
 
 
-def _config(directory: StateDir, log: Log) -> dict[str, Any]:
-    """The config, for the sake of the poststop hooks. A create that died early has left none."""
+def _hooks(directory: StateDir, log: Log) -> list[dict[str, Any]]:
+    """The poststop hooks. A create that died early has left no config."""
     try:
-        return directory.config()
+        return directory.hooks("poststop")
     except StateError as error:
         log.debug(error.message)
-        return {}
+        return []
 
 
 def _kill(pidfd: int) -> None:

@@ -79,8 +79,8 @@ def remove(container: Container) -> None:
     try:
         found = directory.load()
         if (found.init_process_pid, found.init_process_start) == (ours.init_process_pid, ours.init_process_start):
-            config, log = directory.config(), container.settings.log
+            hooks = directory.hooks("poststop")
             end(ours)
-            destroy(directory, ours, config, log)
+            destroy(directory, ours, hooks, container.settings.log)
     finally:
         k.close(lock)

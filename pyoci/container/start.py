@@ -64,7 +64,7 @@ def finish_start(container: Container, starter: Starter) -> None:
 
 
 def _run_poststart(container: Container) -> None:
-    hooks = (container.directory.config().get("hooks") or {}).get("poststart")
+    hooks = container.directory.hooks("poststart")
     if hooks:
         from pyoci.hooks import run_hooks  # most containers have none
 

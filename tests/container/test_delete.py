@@ -147,7 +147,7 @@ def test_cgroups_that_cannot_be_removed_keep_the_record(tmp_path: Path, monkeypa
     directory = StateDir(str(tmp_path), "box")
     directory.make(str(tmp_path))
     directory.save(STATE)
-    hooks = {"hooks": {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"touch {tmp_path}/proof"]}]}}
+    hooks = [{"path": "/bin/sh", "args": ["sh", "-c", f"touch {tmp_path}/proof"]}]
     with pytest.raises(PyociError, match="busy"):
         deletion.destroy(directory, STATE, hooks, Log())
     assert directory.load() == STATE
