@@ -64,7 +64,7 @@ class Finder:
             before = sys.path
             # An error in UTF-8, say, has somebody look for codecs, and that imports them. The rest of Python begins with
             # codecs, too, but would take it that they have been looked for, and that there are none.
-            if name == "encodings":
+            if name == "encodings" and sys.version_info < (3, 13):
                 _codecs.register(_find_codec)
             complete()
             _codecs.unregister(_find_codec)
@@ -149,6 +149,8 @@ def start(library: str, load: Load, complete: Callable[[], bool], contents: Cont
     """Run the command line in the interpreter of embed/runtime.c, which calls this first."""
     if not hasattr(sys, "path"):
         sys.path = []
+    if sys.version_info >= (3, 13):  # before, whoever looks for a codec has `encodings` imported
+        _codecs.register(_find_codec)
     attach(library, load, contents, sys.argv[1:], files, complete)
     from pyoci.cli import main  # to be found only now
 

@@ -35,10 +35,11 @@ extern int _PySignal_Init(int) __attribute__((weak));
 extern int __real__Py_Deepfreeze_Init(void) __attribute__((weak));
 extern int _PyStaticCode_InternStrings(PyCodeObject *) __attribute__((weak));
 extern PyObject *_Py_get_importlib__bootstrap_toplevel(void) __attribute__((weak));
+extern PyStatus __real__PyCodec_InitRegistry(PyInterpreterState *) __attribute__((weak));
 PyMODINIT_FUNC PyInit__pyoci_calls(void);
 
 static const char *const extensions[][2] = {EXTENSIONS{NULL, NULL}};
-static int is_complete;
+static int is_complete, has_registry;
 enum { head_size = 65536 };
 
 static _Noreturn void fail(const char *step, const char *reason)
@@ -64,6 +65,34 @@ int __wrap__Py_Deepfreeze_Init(void)
     if (is_complete || !_PyStaticCode_InternStrings || !_Py_get_importlib__bootstrap_toplevel)
         return __real__Py_Deepfreeze_Init();
     return _PyStaticCode_InternStrings((PyCodeObject *)_Py_get_importlib__bootstrap_toplevel());
+}
+
+/*
+ * What the main phase calls since 3.13 to make the registry of codecs and of error handlers, without which the core crashes
+ * when it comes upon a byte that is no UTF-8; earlier Pythons make it when it is asked for. It ends with an import of
+ * encodings, for the codecs that are no part of the core: that is left to the main phase.
+ */
+PyStatus __wrap__PyCodec_InitRegistry(PyInterpreterState *interpreter)
+{
+    if (!has_registry)
+        return __real__PyCodec_InitRegistry(interpreter);
+    PyObject *encodings = PyImport_ImportModule("encodings");
+    Py_XDECREF(encodings);
+    return encodings ? PyStatus_Ok() : PyStatus_Error("import encodings");
+}
+
+/* The first part of that, for the core. An empty module stands where the import finds it. */
+static PyStatus make_registry(void)
+{
+    PyObject *modules = PyImport_GetModuleDict(), *none = PyModule_New("encodings");
+    if (!none || PyDict_SetItemString(modules, "encodings", none))
+        return PyStatus_NoMemory();
+    PyStatus status = __real__PyCodec_InitRegistry(PyInterpreterState_Get());
+    Py_DECREF(none);
+    if (PyDict_DelItemString(modules, "encodings"))
+        return PyStatus_NoMemory();
+    has_registry = 1;
+    return status;
 }
 
 /* complete(): start the rest of Python. True if it was not yet. */
@@ -106,6 +135,8 @@ static void start_python(int argc, char **argv)
     check(Py_InitializeFromConfig(&config));
     PyConfig_Clear(&config);
     PyGC_Disable(); /* until the modules are there (see pyoci/archive.py): nothing of what is made till then is garbage */
+    if (!is_complete && __real__PyCodec_InitRegistry)
+        check(make_registry());
     if (!is_complete && _PySignal_Init(1)) /* SIGINT interrupts, and a reader who has gone is an error, not our end */
         fail("start Python", "set signal handlers");
 }
