@@ -108,7 +108,7 @@ class StandIn:
             yield jeepney.new_error(message, f"org.freedesktop.systemd1.{error}", "s", ("as the test wants it",))
             return
         if method in ("StartTransientUnit", "StopUnit"):
-            emitter = jeepney.DBusAddress("/x", bus_name="x", interface="x")
+            emitter = jeepney.DBusAddress("/org/freedesktop/systemd1", "org.freedesktop.systemd1", MANAGER)
             yield jeepney.new_signal(emitter, "JobRemoved", "uoss", (1, JOB + "9", "other.service", "failed"))
             # systemd may be faster than its own reply.
             yield jeepney.new_signal(emitter, "JobRemoved", "uoss", (2, JOB, "p-n.scope", self.result))
