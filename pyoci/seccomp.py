@@ -76,13 +76,15 @@ class Rule(Record):
 
 class SeccompPlan(Record):
     """A filter yet to be compiled. Together with the machine and the libseccomp at hand it determines the
-    program.
+    program. `named` are the system calls of rules that do what happens anyway: they, too, are none that the profile's
+    author had not heard of.
     """
 
     default_action: int
     architectures: tuple[str, ...] = ()
     flags: int = 0
     rules: tuple[Rule, ...] = ()
+    named: tuple[str, ...] = ()
     listener_path: str = ""
     listener_metadata: str = ""
 
@@ -106,6 +108,7 @@ def plan_seccomp(config: dict[str, Any], supported: tuple[str, ...]) -> SeccompP
         architectures=tuple(config.get("architectures") or ()),
         flags=_flags(config.get("flags"), supported, bool(notified)),
         rules=tuple(rule for rule in rules if rule.action != default),
+        named=tuple(name for rule in rules if rule.action == default for name in rule.names),
         listener_path=path,
         listener_metadata=config.get("listenerMetadata") or "",
     )

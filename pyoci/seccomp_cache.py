@@ -57,7 +57,16 @@ def compiled(plan: SeccompPlan, root: str) -> bytes:
 def digest(plan: SeccompPlan) -> str:
     """The name of the entry for a plan: of what the program depends on, and the listener and its flags do not."""
     host = k.uname()
-    parts = (_FORMAT, __version__, host.machine, host.release, plan.default_action, plan.architectures, plan.rules)
+    parts = (
+        _FORMAT,
+        __version__,
+        host.machine,
+        host.release,
+        plan.default_action,
+        plan.architectures,
+        plan.rules,
+        plan.named,
+    )
     return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
 
 

@@ -64,7 +64,8 @@ def compile_filter(plan: SeccompPlan) -> Program:
                     _add(filter_, rule.action, name, numbers[name], conditions)
     stub = b""
     if plan.default_action & 0xFFFF0000 not in (ALLOW, LOG, TRACE) and plan.default_action != ERRNO | ENOSYS:
-        stub = assemble_stub({token: newest(library, token, numbers) for token in architectures})
+        known = (*numbers, *plan.named)
+        stub = assemble_stub({token: newest(library, token, known) for token in architectures})
     instructions = stub + _export(filter_)
     if len(instructions) > _MAX_INSTRUCTIONS * _instruction.size:
         raise PyociError(
@@ -144,10 +145,10 @@ class _File:
         return self._fd
 
 
-def newest(library: Any, token: int, numbers: dict[str, int]) -> int:
+def newest(library: Any, token: int, names: tuple[str, ...]) -> int:
     """The highest number that any of these names has on an architecture, 0 if none has one there."""
     architecture = _signed(token)
-    return int(max((0, *(library.resolve_syscall(architecture, name) for name in numbers))))
+    return int(max((0, *(library.resolve_syscall(architecture, name) for name in names))))
 
 
 def assemble_stub(limits: dict[int, int]) -> bytes:

@@ -67,6 +67,7 @@ def test_a_rule_that_does_what_happens_anyway_is_left_out() -> None:
         rule("a"), rule("b", errnoRet=2), rule("c", errnoRet=1), defaultAction="SCMP_ACT_ERRNO", defaultErrnoRet=2
     )
     assert [item.names for item in planned.rules] == [("a",), ("c",)]
+    assert planned.named == ("b",)
 
 
 def test_conditions() -> None:

@@ -148,6 +148,16 @@ def test_masked_comparison_and_wide_values() -> None:
     assert [verdict(program, X86_64, 135, value) == ALLOW for value in (2**64 - 1, 2**32 - 1)] == [True, False]
 
 
+@ON_X86_64
+def test_what_a_profile_names_is_known_even_if_that_changes_nothing() -> None:
+    newer = {"names": ["clone3"], "action": "SCMP_ACT_ERRNO"}
+    config = deny_all_but(allow("write"))
+    assert verdict(compiled(config).instructions, X86_64, 435) == NO_SUCH_CALL
+    config["syscalls"].append(newer)
+    assert verdict(compiled(config).instructions, X86_64, 435) == ERRNO | errno.EPERM
+    assert verdict(compiled(config).instructions, X86_64, 436) == NO_SUCH_CALL
+
+
 def test_unknown_names_are_skipped_and_told() -> None:
     assert compiled(deny_all_but(allow("read", "no_such_call"))).skipped == ("no_such_call",)
 
