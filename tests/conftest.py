@@ -149,6 +149,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_runc": ("the distribution's runc", lacks_program("runc")),
     "needs_crun": ("the distribution's crun", lacks_program("crun")),
     "needs_busybox": ("a static busybox", lacks_static_busybox),
+    "needs_mke2fs": ("mke2fs of e2fsprogs", lacks_program("mke2fs")),
     "needs_mmdebstrap": ("mmdebstrap", lacks_program("mmdebstrap")),
     "needs_strace": ("strace", lacks_program("strace")),
     "needs_unshare": ("unshare(1) of util-linux", lacks_program("unshare")),

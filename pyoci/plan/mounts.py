@@ -74,6 +74,12 @@ SUPERBLOCK_FLAGS = {
     "defaults": None,
 }
 
+# New file systems that are read-only as mounts alone: a tmpfs gets mount points first, and the others show the kernel's own
+# state, where one read-only mount would be one for all who see the same.
+_READONLY_AS_MOUNTS = frozenset(
+    ("tmpfs", "proc", "sysfs", "mqueue", "devpts", "ramfs", "securityfs", "debugfs", "tracefs", "bpf")
+)
+
 OWN = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
 
 
@@ -135,6 +141,10 @@ def _plan_mount(mount: dict[str, Any], bundle: str, namespaces: Namespaces) -> M
     kind = "remount" if "remount" in options else "bind" if is_bind else "new"
     if kind == "new" and fstype in ("cgroup", "cgroup2"):
         kind = "cgroup"
+    if kind == "new" and attr_set & k.MOUNT_ATTR_RDONLY and fstype not in _READONLY_AS_MOUNTS:
+        parameters.append(
+            ("ro", None)
+        )  # or else a disk is opened for writing, which one that is read-only does not allow
     destination = clean_path(mount["destination"])
     mapping = _plan_mapping(mount, destination, namespaces)
     if mapping and kind not in ("bind", "new"):

@@ -30,6 +30,7 @@ ORDINARY_USER: Rows = {
         "test_mount_options::test_every_recursive_attribute_at_once",
         "test_mount_options::test_every_recursive_attribute_taken_back",
         "test_mount_options::test_root_may_unlock_a_flag_of_the_hosts",
+        "test_mounts::test_a_disk_read_only",
         "test_mounts::test_a_recursive_flag_can_clear",
         "test_mounts::test_a_root_on_a_nosuid_mount_made_readonly",
         "test_mounts::test_a_slave_sees_later_mounts_of_the_host",

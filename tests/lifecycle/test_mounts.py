@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,25 @@ def test_tmpfs_takes_the_mode_of_the_directory_it_covers(container: Container, m
 def test_tmpfs_read_only(container: Container) -> None:
     container.mounts.append(mount("/scratch", "tmpfs", "tmpfs", "ro"))
     assert "ro" in mounted(container, "/scratch").options
+
+
+@pytest.mark.needs_mke2fs
+@pytest.mark.parametrize("what", ["the mount", "the disk"])
+def test_a_disk_read_only(container: Container, what: str) -> None:
+    """It is opened for reading: nothing is written to it, not even by the file system itself, and it may be read-only."""
+    image = container.scratch / "image"
+    with image.open("wb") as file:
+        file.truncate(1 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext2", image], check=True)
+    command = ["losetup", "--find", "--show", *(["--read-only"] if what == "the disk" else []), image]
+    disk = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        container.mounts.append(mount("/data", "ext2", disk, "ro"))
+        found = mounted(container, "/data")
+        assert "ro" in found.options
+        assert "ro" in found.super_options
+    finally:
+        subprocess.run(["losetup", "--detach", disk], check=True)
 
 
 def test_tmpfs_that_starts_with_what_it_covers(container: Container) -> None:

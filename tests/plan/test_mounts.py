@@ -174,6 +174,14 @@ def test_what_may_be_missing(missing: str) -> None:
         assert mount.destination == "/data"
 
 
+def test_a_disk_that_is_only_read_is_opened_for_reading() -> None:
+    assert planned(type="ext4", options=["ro"]).parameters == (("ro", None),)
+    assert planned(type="ext4", options=["ro", "rw"]).parameters == ()
+    for fstype in ("tmpfs", "sysfs", "proc"):
+        assert planned(type=fstype, options=["ro"]).parameters == ()
+    assert planned(options=["bind", "ro"]).parameters == ()
+
+
 def test_options_that_change_nothing_are_told_of() -> None:
     mounts = [
         {"destination": "/a", "type": "ext4", "options": ["sync", "iversion", "defaults", "loud"]},
