@@ -15,7 +15,7 @@ from pyoci.host import clean_path
 from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Hooks, IntelRdt, Namespaces, NetDevice, Plan, Rootfs
-from pyoci.plan.mounts import PROPAGATIONS, plan_mounts, unheeded_options
+from pyoci.plan.mounts import PROPAGATIONS, plan_mounts, unheeded_words
 from pyoci.plan.namespaces import plan_namespaces
 from pyoci.plan.process import plan_process, with_environment
 from pyoci.plan.sysctl import plan_sysctl
@@ -111,14 +111,17 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         intel_rdt=_plan_intel_rdt(linux, host, request.id),
         listen_fds=request.listen_fds,
         notifies=notifies,
-        warnings=(*_left_out(config), *unheeded_options(wanted), *warnings, *cgroup.notes),
+        warnings=(*_left_out(config), *unheeded_words(wanted), *warnings, *cgroup.notes),
     )
 
 
 def _left_out(config: dict[str, Any]) -> list[str]:
-    """The sections that say nothing to a runtime for Linux, in words."""
+    """What says nothing to a runtime for Linux, or to this one, in words."""
     notes = [f"/{name} is left out: it is for another platform" for name in _OTHER_PLATFORMS if config.get(name)]
-    return [*notes, "/vm is left out: there is no virtual machine"] if config.get("vm") else notes
+    if config.get("vm"):
+        notes.append("/vm is left out: there is no virtual machine")
+    theirs = [name for name in config.get("annotations") or {} if name.startswith("run.oci.")]
+    return [*notes, *(f"the annotation {name} is left out: it is a request to crun" for name in theirs)]
 
 
 def _plan_net_devices(linux: dict[str, Any], namespaces: Namespaces, host: Host) -> tuple[NetDevice, ...]:

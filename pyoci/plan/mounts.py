@@ -102,10 +102,12 @@ def plan_mounts(
     return planned
 
 
-def unheeded_options(mounts: Sequence[dict[str, Any]]) -> list[str]:
-    """The options that these mounts have to do without, in words."""
+def unheeded_words(mounts: Sequence[dict[str, Any]]) -> list[str]:
+    """The options that these mounts have to do without, and destinations that are not what they look like, in words."""
     notes = []
     for mount in mounts:
+        if not mount["destination"].startswith("/"):
+            notes.append(f"mount {mount['destination']}: a relative destination is deprecated, and taken from /")
         options = mount.get("options") or ()
         is_bind = "bind" in options or "rbind" in options
         for option in options:

@@ -162,6 +162,11 @@ def test_a_minor_version_of_the_future_is_taken(container: Container) -> None:
     container.run().ok()
 
 
+def test_a_version_of_before_the_first_is_taken(container: Container) -> None:
+    container.config["ociVersion"] = "0.5.0-dev"
+    container.run().ok()
+
+
 def test_a_large_config(container: Container) -> None:
     container.config["annotations"] = {f"org.example.{number}": "x" * 1000 for number in range(3000)}
     container.run().ok()

@@ -17,7 +17,7 @@ from pyoci.plan.mounts import (
     SUPERBLOCK_FLAGS,
     option_names,
     plan_mounts,
-    unheeded_options,
+    unheeded_words,
 )
 
 ATIME = k.MOUNT_ATTR__ATIME
@@ -182,15 +182,17 @@ def test_a_disk_that_is_only_read_is_opened_for_reading() -> None:
     assert planned(options=["bind", "ro"]).parameters == ()
 
 
-def test_options_that_change_nothing_are_told_of() -> None:
+def test_words_that_change_nothing_are_told_of() -> None:
     mounts = [
         {"destination": "/a", "type": "ext4", "options": ["sync", "iversion", "defaults", "loud"]},
         {"destination": "/b", "options": ["bind", "ro", "sync", "defaults"]},
         {"destination": "/c"},
+        {"destination": "d/e"},
     ]
-    assert unheeded_options(mounts) == [
+    assert unheeded_words(mounts) == [
         "mount /a: the option iversion is left out: that is up to the file system",
         "mount /b: the option sync is left out: a bind mount has the file system of its source",
+        "mount d/e: a relative destination is deprecated, and taken from /",
     ]
 
 

@@ -263,12 +263,14 @@ def test_warnings_of_every_part() -> None:
 def test_what_is_for_other_platforms_is_told_of() -> None:
     process = {"args": ["sh"], "commandLine": "cmd.exe", "user": {"uid": 0, "gid": 0, "username": "me"}}
     others = {name: {"x": 1} for name in ("windows", "solaris", "zos", "freebsd", "vm")}
+    others["annotations"] = {"org.example": "y", "run.oci.handler": "krun"}
     assert planned(config(process=process) | others).warnings == (
         "/windows is left out: it is for another platform",
         "/solaris is left out: it is for another platform",
         "/zos is left out: it is for another platform",
         "/freebsd is left out: it is for another platform",
         "/vm is left out: there is no virtual machine",
+        "the annotation run.oci.handler is left out: it is a request to crun",
         "/process/commandLine is left out: it is for Windows",
         "/process/user/username is left out: it is for Windows",
     )
