@@ -3,7 +3,8 @@
 
 `<root>/<id>/` holds `state.json` (a Record that names what was made for the container, written before it is made, so that
 a create that was killed half-way can be deleted), `config.json` (what was validated, for start, exec and delete, whatever
-has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made), `seccomp.bpf`, the compiled
+has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made, `exec.fifo.open` while a start
+is at it), `seccomp.bpf`, the compiled
 filter, and `notify`, the directory of the socket on which the program says that it is ready.
 
 Whether a container runs is never stored: it follows from its init process, the fifo and the freezer.
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 STATE, CONFIG, FIFO, FILTER, NOTIFY = "state.json", "config.json", "exec.fifo", "seccomp.bpf", "notify"
-UNFINISHED = f"{FIFO}.new"
+UNFINISHED, OPENED = f"{FIFO}.new", f"{FIFO}.open"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _ID_LENGTH = 1024
 _LOCK_PATIENCE = 10.0
@@ -255,7 +256,10 @@ def write_all(fd: int, content: bytes) -> None:
 
 
 def start_time(pid: int) -> tuple[str, int]:
-    """The state letter and the start time of a process (proc(5), fields 3 and 22), or ("", 0) if there is none."""
+    """The state letter and the start time of a process (proc(5), fields 3 and 22), or ("", 0) if there is none.
+
+    One whose first thread has ended, and others have not, looks like a zombie, but is none: then the letter is "S".
+    """
     try:
         fd = k.open(f"/proc/{pid}/stat", k.O_RDONLY | k.O_CLOEXEC)
         try:
@@ -267,7 +271,8 @@ def start_time(pid: int) -> tuple[str, int]:
             return "", 0
         raise
     fields = content[content.rindex(b")") + 2 :].split()  # the name before may hold anything, blanks and brackets too
-    return fields[0].decode(), int(fields[19])
+    letter = "S" if fields[0] == b"Z" and int(fields[17]) > 1 else fields[0].decode()
+    return letter, int(fields[19])
 
 
 def is_alive(state: RuntimeState) -> bool:

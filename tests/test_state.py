@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import json
@@ -476,6 +477,36 @@ def test_life_and_death_of_init(sleeper: int) -> None:
     assert states.start_time(sleeper) == ("", 0)
     assert not states.is_alive(state)
     os.close(pidfd)
+
+
+def test_a_process_whose_first_thread_has_ended_lives_on() -> None:
+    go, stop = os.pipe(), os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.close(stop[1])
+            threading.Thread(target=lambda: (os.write(go[1], b"."), os.read(stop[0], 1), os._exit(0))).start()
+            ctypes.CDLL(None).syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)  # exit(2): of this thread alone
+        finally:
+            os._exit(1)
+    try:
+        os.close(stop[0])
+        os.read(go[0], 1)
+        letter = ""
+        deadline = time.monotonic() + 30
+        while letter != "Z" and time.monotonic() < deadline:
+            letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        assert letter == "Z", "its first thread is a zombie"
+        state = STATE.replace(init_process_pid=pid, init_process_start=states.start_time(pid)[1])
+        assert states.is_alive(state)
+        os.close(stop[1])
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert not states.is_alive(state)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(go[0])
+        os.close(go[1])
 
 
 def test_another_process_of_that_number(sleeper: int) -> None:

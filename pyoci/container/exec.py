@@ -14,7 +14,7 @@ from pyoci.plan.namespaces import FLAGS
 from pyoci.plan.process import plan_process
 from pyoci.process.joiner import Join, end, launch
 from pyoci.seccomp import FLAG_NEW_LISTENER
-from pyoci.state import FILTER, PAUSED, STOPPED
+from pyoci.state import CREATING, FILTER, PAUSED, STOPPED
 from pyoci.terminal import connect_console_socket, receive_master
 
 TYPE_CHECKING = False
@@ -124,6 +124,8 @@ def _check_status(container: Container, options: ExecOptions) -> str:
     status = container.status()
     if status == STOPPED:
         raise InvalidOperation("cannot exec in a stopped container")
+    if status == CREATING:  # its mounts may still be the host's
+        raise InvalidOperation("cannot exec in a container that is being created")
     if status == PAUSED and not options.ignore_paused:
         raise InvalidOperation("cannot exec in a paused container (use --ignore-paused to override)")
     return status

@@ -7,12 +7,10 @@ from pyoci.container.create import Creation
 from pyoci.container.delete import destroy, end
 from pyoci.container.handover import keep_inherited, listen_fds
 from pyoci.container.record import Container
-from pyoci.container.start import finish_start, open_notify_proxy
+from pyoci.container.start import finish_start, open_fifo, open_notify_proxy
 from pyoci.errors import ContainerNotFound
 from pyoci.foreground import Foreground
 from pyoci.kernel import basic as k
-from pyoci.process.exec_fifo import Starter
-from pyoci.state import FIFO
 from pyoci.terminal import receive_master
 
 TYPE_CHECKING = False
@@ -53,8 +51,10 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
         if foreground and creation.console >= 0:
             foreground.attach(receive_master(creation.console))
         proxy = open_notify_proxy(container)
-        starter = Starter(f"{creation.directory.path}/{FIFO}", creation.launcher.pidfd)
+        lock = creation.directory.lock()
+        starter = open_fifo(container, creation.launcher.pidfd)
         starter.release()
+        k.close(lock)
         finish_start(container, starter)
         if foreground:
             foreground.proxy = proxy

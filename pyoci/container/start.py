@@ -8,7 +8,7 @@ from pyoci.container.record import Container, hook_state
 from pyoci.errors import HookFailed, InvalidOperation, PyociError
 from pyoci.kernel import basic as k
 from pyoci.process.exec_fifo import Starter
-from pyoci.state import CREATED, FIFO, NOTIFY, RUNNING, STOPPED
+from pyoci.state import CREATED, FIFO, NOTIFY, OPENED, RUNNING, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ def start(settings: Settings, container_id: str) -> None:
 
     The lock is let go as soon as the container is past being started: its program and hooks may take their time.
     """
+    lock = StateDir(settings.root, container_id).lock()
     container = Container(settings, container_id)
-    lock = container.directory.lock()
     status = container.status()
-    if status != CREATED:
+    was_killed = status == RUNNING and container.directory.has(OPENED)  # the start before us: init may still wait
+    if status != CREATED and not was_killed:
         raise InvalidOperation(_REFUSALS.get(status) or f"cannot start a container in the {status} state")
     if not container.state.has_process:
         raise InvalidOperation("cannot start a container that was created without a process: it has nothing to run")
     pidfd = container.open_init()
     proxy = open_notify_proxy(container)
-    starter = Starter(f"{container.directory.path}/{FIFO}", pidfd)
+    starter = open_fifo(container, pidfd)
     starter.release()
     k.close(lock)
     try:
@@ -45,6 +46,11 @@ def start(settings: Settings, container_id: str) -> None:
         raise
     if proxy:
         proxy.await_ready(container.state.init_process_pid, pidfd)
+
+
+def open_fifo(container: Container, pidfd: int) -> Starter:
+    """Have init go on. Whoever does has the container's lock. Raises PyociError."""
+    return Starter(f"{container.directory.path}/{FIFO}", f"{container.directory.path}/{OPENED}", pidfd)
 
 
 def open_notify_proxy(container: Container) -> Proxy | None:

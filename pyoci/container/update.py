@@ -10,7 +10,7 @@ from pyoci.cgroups.undo import put_back, remember, remember_file
 from pyoci.container.record import Container
 from pyoci.errors import CgroupError, InvalidOperation, PyociError
 from pyoci.kernel import basic as k
-from pyoci.state import CONFIG, STOPPED
+from pyoci.state import CONFIG, CREATING, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +26,13 @@ def update(settings: Settings, container_id: str, changes: dict[str, Any], schem
     The config.json that is kept with the state tells of the limits in force, so it changes along. On failure everything
     is as it was. Raises InvalidOperation, CgroupError, StateError.
     """
-    container = Container(settings, container_id)
-    lock = container.directory.lock()
-    if container.status() == STOPPED:
+    lock = StateDir(settings.root, container_id).lock()
+    container = Container(settings, container_id)  # as it is now, not before we had the lock
+    status = container.status()
+    if status == STOPPED:
         raise InvalidOperation("container not running")
+    if status == CREATING:  # its limits are still to be set, and its cgroups may yet turn out to be somebody else's
+        raise InvalidOperation("cannot update a container that is being created")
     paths = container.state.cgroup_paths
     if not paths:
         raise CgroupError(f"container {container_id} has no cgroup, and so no limits")

@@ -29,6 +29,16 @@ def test_once(box: Box) -> None:
     assert caught.value.kind == "InvalidOperation"
 
 
+def test_once_more_where_the_first_was_killed_before_init_went_on(box: Box) -> None:
+    box.create()
+    (box.root / box.id / "exec.fifo").rename(box.root / box.id / "exec.fifo.open")
+    assert box.status() == "running", "it may well be"
+    box.start()
+    assert not (box.root / box.id / "exec.fifo.open").exists()
+    with pytest.raises(Failed, match="cannot start an already running container"):
+        box.start()
+
+
 def test_not_what_has_ended(box: Box) -> None:
     box.create()
     os.kill(box.pid, signal.SIGKILL)

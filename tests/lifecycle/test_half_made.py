@@ -55,6 +55,8 @@ def test_a_container_in_the_making_is_creating(half_made: Container) -> None:
     assert half_made.status == "creating"
     half_made.start().refused("creating")
     half_made.delete().refused("creating")
+    half_made.call("exec", half_made.id, "true").refused("being created", status=255)
+    half_made.call("update", "--pids-limit", "9", half_made.id).refused("being created")
     listed = json.loads(half_made.call("list", "--format", "json").ok().out)
     assert [entry["status"] for entry in listed] == ["creating"]
 

@@ -26,8 +26,12 @@ def fifo(tmp_path: Path) -> str:
     return path
 
 
+def starting(path: str, pidfd: int) -> Starter:
+    return Starter(path, f"{path}.open", pidfd)
+
+
 class Inits:
-    """Processes that stand in for init: they open the fifo, say something, and end or wait."""
+    """Processes that stand in for init: they open the fifo, which they have hold of, say something, and end or wait."""
 
     def __init__(self) -> None:
         self.made: list[tuple[int, int]] = []
@@ -45,15 +49,20 @@ class Inits:
         return pidfd
 
     def saying(self, path: str, *words: bytes, wait: bool = False, pause: float = 0) -> int:
+        place = os.open(path, os.O_PATH)
+
         def say() -> None:
-            fd = os.open(path, os.O_WRONLY)
+            fd = os.open(f"/proc/self/fd/{place}", os.O_WRONLY)
             for word in words:
                 os.write(fd, word)
                 time.sleep(pause)
             if wait:
                 time.sleep(1000)
 
-        return self.fork(say)
+        try:
+            return self.fork(say)
+        finally:
+            os.close(place)
 
 
 @pytest.fixture
@@ -100,9 +109,10 @@ def test_a_fifo_that_is_there_is_not_taken(fifo: str) -> None:
 
 def test_a_program_that_is_executed(fifo: str, inits: Inits) -> None:
     before = descriptors()
-    starter = Starter(fifo, inits.saying(fifo, OPENED, pause=0.05))
-    starter.release()
+    starter = starting(fifo, inits.saying(fifo, OPENED, pause=0.05))
     assert not os.path.exists(fifo)
+    starter.release()
+    assert not os.path.exists(f"{fifo}.open")
     starter.await_program()
     assert len(descriptors()) == len(before) + 1, "only the stand-in's pidfd"
 
@@ -110,13 +120,31 @@ def test_a_program_that_is_executed(fifo: str, inits: Inits) -> None:
 def test_init_comes_late(fifo: str, inits: Inits) -> None:
     """It may still be on its way to the fifo when `start` is there already."""
 
+    place = os.open(fifo, os.O_PATH)
+
     def late() -> None:
         time.sleep(0.1)
-        os.write(os.open(fifo, os.O_WRONLY), OPENED)
+        os.write(os.open(f"/proc/self/fd/{place}", os.O_WRONLY), OPENED)
 
-    starter = Starter(fifo, inits.fork(late))
+    starter = starting(fifo, inits.fork(late))
+    os.close(place)
     starter.release()
     starter.await_program()
+
+
+def test_a_start_that_was_killed_before_init_noticed(fifo: str, inits: Inits) -> None:
+    os.rename(fifo, f"{fifo}.open")
+    starter = starting(fifo, inits.saying(f"{fifo}.open", OPENED))
+    starter.release()
+    starter.await_program()
+    assert not os.path.exists(f"{fifo}.open")
+
+
+def test_a_start_that_was_killed_after_init_went_on(fifo: str, inits: Inits) -> None:
+    os.rename(fifo, f"{fifo}.open")
+    starter = starting(fifo, inits.fork(lambda: time.sleep(1000)))
+    with pytest.raises(PyociError, match=r"has not noticed within 0 s .*: it runs already, or is stopped"):
+        starter.release(patience=0.05)
 
 
 @pytest.mark.parametrize("pause", [0, 0.05])
@@ -129,7 +157,7 @@ def test_what_init_says_went_wrong(
     pidfd = inits.saying(fifo, OPENED, letter + "exec ä: ".encode(), b"no such file", pause=pause)
     if not pause:
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
-    starter = Starter(fifo, pidfd)
+    starter = starting(fifo, pidfd)
     os.close(reader)
     starter.release()
     with pytest.raises(error) as caught:
@@ -140,7 +168,7 @@ def test_what_init_says_went_wrong(
 
 def test_a_long_story(fifo: str, inits: Inits) -> None:
     text = b"x" * 30_000
-    starter = Starter(fifo, inits.saying(fifo, OPENED, NOT_EXECUTED + text))
+    starter = starting(fifo, inits.saying(fifo, OPENED, NOT_EXECUTED + text))
     starter.release()
     with pytest.raises(StageFailed) as caught:
         starter.await_program()
@@ -150,17 +178,16 @@ def test_a_long_story(fifo: str, inits: Inits) -> None:
 def test_an_init_that_is_dead(fifo: str, inits: Inits) -> None:
     pidfd = inits.fork(lambda: None)
     os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
-    starter = Starter(fifo, pidfd)
+    starter = starting(fifo, pidfd)
     with pytest.raises(PyociError, match="container init is gone"):
         starter.release()
-    assert os.path.exists(fifo), "it was not started"
 
 
 def test_a_dead_init_whose_fifo_somebody_holds_open(fifo: str, inits: Inits) -> None:
     """Then there is no end of the stream, ever."""
     holder = os.open(fifo, os.O_RDWR)
     pidfd = inits.fork(lambda: None)
-    starter = Starter(fifo, pidfd)
+    starter = starting(fifo, pidfd)
     with pytest.raises(PyociError, match="container init is gone"):
         starter.release()
     os.close(holder)
@@ -168,7 +195,7 @@ def test_a_dead_init_whose_fifo_somebody_holds_open(fifo: str, inits: Inits) -> 
 
 def test_an_init_that_dies_while_we_wait_for_it(fifo: str, inits: Inits) -> None:
     pidfd = inits.fork(lambda: time.sleep(1000))
-    starter = Starter(fifo, pidfd)
+    starter = starting(fifo, pidfd)
     end = threading.Timer(0.1, signal.pidfd_send_signal, (pidfd, signal.SIGKILL))
     end.start()
     with pytest.raises(PyociError, match="container init is gone"):
@@ -179,7 +206,7 @@ def test_an_init_that_dies_while_we_wait_for_it(fifo: str, inits: Inits) -> None
 def test_an_init_that_dies_before_its_program(fifo: str, inits: Inits) -> None:
     """It was killed: that looks like an execve, and the container is seen as stopped by whoever asks."""
     pidfd = inits.saying(fifo, OPENED, wait=True)
-    starter = Starter(fifo, pidfd)
+    starter = starting(fifo, pidfd)
     starter.release()
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     starter.await_program()
@@ -187,7 +214,7 @@ def test_an_init_that_dies_before_its_program(fifo: str, inits: Inits) -> None:
 
 def test_no_fifo(tmp_path: Path) -> None:
     with pytest.raises(PyociError) as caught:
-        Starter(f"{tmp_path}/none", -1)
+        starting(f"{tmp_path}/none", -1)
     assert caught.value.message == f"open the exec fifo {tmp_path}/none: no such file or directory"
 
 
@@ -196,7 +223,7 @@ def test_a_fifo_that_cannot_be_removed(fifo: str, inits: Inits, monkeypatch: pyt
         raise PermissionError(1, "")
 
     monkeypatch.setattr(k, "unlink", refuse)
-    starter = Starter(fifo, inits.saying(fifo, OPENED))
+    starter = starting(fifo, inits.saying(fifo, OPENED))
     with pytest.raises(PyociError) as caught:
         starter.release()
-    assert caught.value.message == f"remove the exec fifo {fifo}: operation not permitted"
+    assert caught.value.message == f"remove the exec fifo {fifo}.open: operation not permitted"

@@ -73,7 +73,7 @@ def test_from_birth_to_program(box: Box) -> None:
             if not any(file.startswith("socket:") for file in held):
                 break
             time.sleep(0.01)
-        starter = Starter(fifo, launcher.pidfd)
+        starter = Starter(fifo, f"{fifo}.open", launcher.pidfd)
         starter.release()
         starter.await_program()
         status = os.waitstatus_to_exitcode(os.waitpid(launcher.pid, 0)[1])

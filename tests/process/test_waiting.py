@@ -32,7 +32,7 @@ def start(fifo: str, pid: int) -> str:
     """What `start` sees."""
     pidfd = os.pidfd_open(pid)
     try:
-        starter = Starter(fifo, pidfd)
+        starter = Starter(fifo, f"{fifo}.open", pidfd)
         starter.release()
         starter.await_program()
     except StageFailed as error:
