@@ -109,6 +109,7 @@ ORDINARY_USER: Rows = {
         "test_namespaces::test_a_new_namespace",
         "test_namespaces::test_an_absent_namespace_is_inherited",
         "test_seccomp_listener::test_what_the_agent_is_told_of_an_exec",
+        "test_states::test_a_container_without_a_process_is_all_but_started",
     ),
     "needs root: makes devices": ("test_devices",),
     "needs root: makes network devices": ("test_extensions::test_a_network_device", "test_net_devices"),

@@ -32,6 +32,7 @@ def test_fault(pyoci_program: Path, name: str) -> None:
     passes(pyoci_program, name)
 
 
+@pytest.mark.needs_root
 @pytest.mark.needs_cgroups
 @pytest.mark.parametrize("name", ON_CGROUPS)
 def test_fault_with_cgroup2_alone(pyoci_program: Path, name: str) -> None:
