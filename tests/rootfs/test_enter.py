@@ -286,6 +286,21 @@ def test_masks(image: Path) -> None:
     assert "nr_inodes=1" in parameters
 
 
+def test_a_mask_has_the_label_of_the_mounts(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No SELinux is needed: what the kernel would be told is enough."""
+    told: list[str | None] = []
+    real = k.fsconfig
+
+    def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
+        if key == "context":
+            told.append(value)
+        else:
+            real(fd, command, key, value)
+
+    monkeypatch.setattr(k, "fsconfig", fsconfig)
+    assert closed(image, lambda: told, masked=("/dir",), mount_label="system_u:object_r:x") == ["system_u:object_r:x"]
+
+
 def test_what_is_not_there_needs_no_mask(image: Path) -> None:
     masked = ("/none", "/none/deeper", "/dir/file")
     assert closed(image, lambda: (image / "dir/file").read_bytes() == b"", masked=masked, readonly=masked[:2])

@@ -98,6 +98,30 @@ def test_parameters_of_a_file_system(image: Path) -> None:
     assert set(info.split(",")) >= {"ro", "size=64k", "nr_inodes=17", "mode=710"}
 
 
+@pytest.mark.parametrize(
+    ("fstype", "context", "attribute"),
+    [("tmpfs", True, False), ("proc", False, False), ("sysfs", False, False), ("mqueue", False, True)],
+)
+def test_labels_of_new_file_systems(
+    image: Path, fstype: str, context: bool, attribute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given when it is made, or afterwards where that cannot be, and to none that is the kernel's own; no SELinux is needed."""
+    told: list[tuple[str, str | bytes | None]] = []
+    real = k.fsconfig
+
+    def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
+        if key == "context":
+            told.append((key, value))
+        else:
+            real(fd, command, key, value)
+
+    monkeypatch.setattr(k, "fsconfig", fsconfig)
+    monkeypatch.setattr(k, "setxattr", lambda fd, name, value: told.append((name, value.decode())))
+    found = made(image, [new("/dir", fstype)], lambda: told, label="system_u:object_r:x")
+    wanted = [["context", "system_u:object_r:x"]] if context else []
+    assert found == (wanted or ([["security.selinux", "system_u:object_r:x\0"]] if attribute else []))
+
+
 @pytest.mark.parametrize(("name", "mode"), [("tmp", 0o1777), ("dir", 0o755), ("missing", 0o1777)])
 def test_a_tmpfs_takes_over_the_permissions_of_what_it_hides(image: Path, name: str, mode: int) -> None:
     assert made(image, [new(f"/{name}")], lambda: os.stat(name).st_mode & 0o7777) == mode
