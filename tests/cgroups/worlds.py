@@ -169,6 +169,7 @@ def chase(paths: dict[str, str], number: int) -> None:
     pid = os.fork()
     if not pid:
         try:
+            os.setsid()  # as a container has; or a scheduler that goes by sessions may leave no time for who chases them
             os.close(go)
             os.read(ready, 1)
             relay(10)
