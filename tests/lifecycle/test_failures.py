@@ -17,7 +17,7 @@ import pytest
 
 from ..conftest import missing
 from .configs import Config, bind, mount
-from .harness import Container, eventually
+from .harness import Container, children, command_line, eventually
 from .strange import BODIES, mutate, starting_point, unsafe
 
 differs = pytest.mark.differs
@@ -210,10 +210,12 @@ def test_what_was_killed_can_be_deleted(container: Container, round: int) -> Non
 @differs(runc="1.1.5 forgets its cgroups when it is killed before it wrote its state")
 def test_a_create_killed_from_outside_frees_the_id(container: Container) -> None:
     """Stopped in a hook, so that the moment is always the same."""
-    container.config["hooks"] = {"createRuntime": hook(f"echo > {container.bundle}/hooked; exec sleep 1000")}
+    hooked = container.bundle / "hooked"
+    container.config["hooks"] = {"createRuntime": hook(f"echo $$ > {hooked}; exec sleep 1000")}
     container.write_config()
     process = container.background("create", "--bundle", str(container.bundle), container.id)
-    eventually("the hook", (container.bundle / "hooked").exists)
+    eventually("the hook's pid", lambda: hooked.exists() and hooked.read_text().endswith("\n"))
+    eventually("the hook's sleep", lambda: command_line(int(hooked.read_text())) == "sleep 1000")
     process.kill()
     process.wait()
     container.live.remove(process)
@@ -226,8 +228,6 @@ def test_a_create_killed_from_outside_frees_the_id(container: Container) -> None
 
 def kill_hook(container: Container) -> None:
     """The hook outlives a runtime that was killed; it belongs to whoever killed it."""
-    from .harness import children, command_line
-
     for pid in children():
         if command_line(pid) == "sleep 1000":
             os.kill(pid, signal.SIGKILL)
