@@ -16,6 +16,7 @@ from pyoci.cgroups.files import get
 from pyoci.cgroups.layout import Layout
 from pyoci.host import Host, HostMount, clean_path
 from tests.forked import in_child
+from tests.user_namespaces import user_namespace
 
 
 def host(*mounts: HostMount, **facts: Any) -> Host:
@@ -164,6 +165,20 @@ def test_somebody_elses_network() -> None:
         return [before.is_own_namespace("net", path), after.is_own_namespace("net", path)]
 
     assert in_child(inside) == [True, False]
+
+
+def test_the_maps_of_a_user_namespace_that_is_joined() -> None:
+    config: dict[str, Any] = {"linux": {"namespaces": [{"type": "user", "path": "/nonexistent"}, {"type": "pid"}]}}
+    assert hosts.gather(config, "/").joined_maps is None
+    assert hosts.gather({"linux": {"namespaces": [{"type": "user"}]}}, "/").joined_maps is None
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_user_namespaces
+def test_they_are_those_that_were_written() -> None:
+    with user_namespace("0 1000 5\n10 3000 1\n", "0 2000 1\n") as path:
+        found = hosts.gather({"linux": {"namespaces": [{"type": "user", "path": path}]}}, "/").joined_maps
+    assert found == (((0, 1000, 5), (10, 3000, 1)), ((0, 2000, 1),))
 
 
 def test_rootless_is_as_one_is_told() -> None:

@@ -83,7 +83,10 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         )
     layout = host.cgroups if request.cgroups else Layout(mode="none", hierarchies={})
     if request.cgroups:
-        cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd, rootless=host.rootless)
+        joined_uids = host.joined_maps[0] if host.joined_maps else ()
+        cgroup = plan_cgroup(
+            config, request.id, layout, systemd=request.systemd, rootless=host.rootless, joined_uids=joined_uids
+        )
     else:
         cgroup = _no_cgroup(linux)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
