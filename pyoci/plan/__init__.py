@@ -16,7 +16,7 @@ from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Hooks, IntelRdt, Namespaces, NetDevice, Plan, Rootfs
 from pyoci.plan.mounts import PROPAGATIONS, plan_mounts, unheeded_options
-from pyoci.plan.namespaces import plan_namespaces
+from pyoci.plan.namespaces import check_joined_maps, plan_namespaces
 from pyoci.plan.process import plan_process, with_environment
 from pyoci.plan.sysctl import plan_sysctl
 from pyoci.record import Record
@@ -61,6 +61,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
             'an ordinary user can make a container in a user namespace only: add {"type": "user"} to /linux/namespaces, '
             "and mappings (pyoci spec --rootless has an example)"
         )
+    map_warnings = check_joined_maps(linux, host.joined_maps)
     notifies = bool(request.notify) and namespaces.has(k.CLONE_NEWNS)
     wanted = config.get("mounts") or ()
     if notifies:
@@ -114,7 +115,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         intel_rdt=_plan_intel_rdt(linux, host, request.id),
         listen_fds=request.listen_fds,
         notifies=notifies,
-        warnings=(*_left_out(config), *unheeded_options(wanted), *warnings, *cgroup.notes),
+        warnings=(*_left_out(config), *map_warnings, *unheeded_options(wanted), *warnings, *cgroup.notes),
     )
 
 

@@ -252,6 +252,25 @@ def test_a_filter() -> None:
     assert planned(config(linux={"seccomp": None})).seccomp is None
 
 
+def test_mappings_beside_a_user_namespace_to_be_joined() -> None:
+    users = [{"type": "mount"}, {"type": "user", "path": "/run/users"}]
+    lines = [{"containerID": 0, "hostID": 1000, "size": 10}]
+    linux = {"namespaces": users, "uidMappings": lines, "gidMappings": lines}
+    there = host(joined_maps=(((0, 1000, 10),), ((0, 1000, 10),)))
+    (warning,) = planned(config(linux=linux), there).warnings
+    assert "/run/users" in warning
+    with pytest.raises(SpecError, match=r"/linux/gidMappings .*/run/users"):
+        planned(config(linux=linux), host(joined_maps=(((0, 1000, 10),), ((0, 2000, 10),))))
+
+
+def test_whose_a_cgroup_is_in_a_joined_user_namespace() -> None:
+    linux = {"namespaces": [{"type": kind} for kind in ("mount", "cgroup")] + [{"type": "user", "path": "/run/users"}]}
+    mounts = [{"destination": "/sys/fs/cgroup", "type": "cgroup"}]
+    there = host(joined_maps=(((0, 1000, 10),), ()))
+    assert planned(config(linux=linux, mounts=mounts), there).cgroup.owner == 1000
+    assert planned(config(linux=linux, mounts=mounts)).cgroup.owner == -1
+
+
 def test_warnings_of_every_part() -> None:
     process = {"args": ["sh"], "capabilities": {"bounding": ["CAP_NO_SUCH"]}}
     linux = {"resources": {"memory": {"kernel": 1 << 20}}}
