@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.cgroups.layout import Layout
 from pyoci.cgroups.plan import CgroupPlan
 from pyoci.cgroups.plan import plan as plan_cgroup
 from pyoci.errors import SpecError
@@ -82,7 +81,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         warnings.append(
             "NOTIFY_SOCKET is not handed on: without a mount namespace, its mount would be made on the host"
         )
-    layout = host.cgroups if request.cgroups else Layout(mode="none", hierarchies={})
+    layout = host.cgroups
     if request.cgroups:
         joined_uids = host.joined_maps[0] if host.joined_maps else ()
         cgroup = plan_cgroup(

@@ -33,7 +33,7 @@ def mount_cgroups(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
 
 
 def _mount_unified(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
-    attributes = _attributes(mount)
+    attributes = _attributes(mount) | _read_only(view.hierarchies[0])
     try:
         tree = new_filesystem("cgroup2", "cgroup", list(mount.parameters), attributes)
     except OSError as error:
@@ -70,10 +70,16 @@ def _attributes(mount: Mount) -> int:
     return (mount.attr_set & ~mount.rec_clear) | mount.rec_set
 
 
+def _read_only(hierarchy: CgroupHierarchy) -> int:
+    """A container without a cgroup of its own is in ours: it may see it, and not write to it."""
+    return 0 if hierarchy.path else k.MOUNT_ATTR_RDONLY
+
+
 def _hierarchy(hierarchy: CgroupHierarchy, mount: Mount, namespaced: bool) -> int:
     if not namespaced:
         return _bound(hierarchy, mount)
-    return new_filesystem("cgroup", "cgroup", list(hierarchy.parameters), _attributes(mount))
+    attributes = _attributes(mount) | _read_only(hierarchy)
+    return new_filesystem("cgroup", "cgroup", list(hierarchy.parameters), attributes)
 
 
 def _bound(hierarchy: CgroupHierarchy, mount: Mount) -> int:

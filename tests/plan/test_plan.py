@@ -225,8 +225,19 @@ def test_sockets_that_are_handed_on() -> None:
 def test_without_cgroups() -> None:
     """Not even the device rules that every container has otherwise."""
     plan = planned(config(linux={"resources": {"devices": [{"allow": False, "access": "rwm"}]}}), cgroups=False)
-    assert (plan.cgroup.paths, plan.cgroup.directories, plan.cgroup_view.hierarchies) == ({}, (), ())
+    assert (plan.cgroup.paths, plan.cgroup.directories) == ({}, ())
     assert (plan.cgroup.before, plan.cgroup.after, plan.cgroup.program, plan.warnings) == ((), (), None, ())
+
+
+@pytest.mark.parametrize("found", [(hosts.V1, hosts.V1_SELF), (hosts.V2, hosts.V2_SELF)])
+@pytest.mark.parametrize("kinds", [("mount",), ("mount", "cgroup")])
+def test_without_cgroups_ours_are_shown(found: tuple[str, str], kinds: tuple[str, ...]) -> None:
+    there = layout.parse(*found)
+    changed = config(linux={"namespaces": [{"type": kind} for kind in kinds]})
+    view = planned(changed, host(cgroups=there), cgroups=False).cgroup_view
+    ours = {hierarchy.directory(hierarchy.own) for hierarchy in there.hierarchies.values()}
+    assert {hierarchy.ours for hierarchy in view.hierarchies} == ours
+    assert {hierarchy.path for hierarchy in view.hierarchies} == {""}
 
 
 def test_limits_without_cgroups() -> None:

@@ -160,6 +160,20 @@ def test_without_a_cgroup_of_its_own_ours_is_shown_but_read_only(image: Path, tm
     assert shown(image, view, look, k.MOUNT_ATTR_NOSUID) == [True, "ro"]
 
 
+def test_without_a_cgroup_of_its_own_the_unified_hierarchy_is_read_only(image: Path) -> None:
+    view = CgroupView(
+        unified=True, namespaced=True, hierarchies=(CgroupHierarchy(name="", parameters=(), path="", ours="/none"),)
+    )
+    assert seen_of(image, view, mount_with("rw")) == [["ro,relatime", ""]]
+
+
+@pytest.mark.needs_cgroup_v1
+def test_without_a_cgroup_of_its_own_each_hierarchy_is_read_only(image: Path) -> None:
+    hierarchy = CgroupHierarchy(name="memory", parameters=(("memory", None),), path="", ours="/none")
+    view = CgroupView(unified=False, namespaced=True, hierarchies=(hierarchy,))
+    assert seen_of(image, view, mount_with("rw")) == [["rw,relatime", ""], ["ro,relatime", ""]]
+
+
 def test_nothing_to_be_shown(image: Path) -> None:
     hierarchy = CgroupHierarchy(name="memory", parameters=(), path="")
     view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
