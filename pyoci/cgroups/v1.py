@@ -60,9 +60,9 @@ def oom_killer_again() -> Write:
 
 def check_swap(limit: int | None, swap: int | None) -> None:
     """`swap` is the limit of memory and swap together. Raises CgroupError if `limit` leaves no sense to it."""
-    if not swap or swap == _UNLIMITED or limit == _UNLIMITED:
+    if not swap or swap == _UNLIMITED:
         return
-    if not limit:
+    if not limit or limit == _UNLIMITED:
         raise CgroupError("unable to set swap limit without memory limit")
     if limit < 0:
         raise CgroupError(f"invalid memory value: {limit}")

@@ -62,9 +62,7 @@ def swap_limit(limit: int | None, swap: int | None) -> int | str | None:
         return "max" if limit == _UNLIMITED else None
     if swap == _UNLIMITED:
         return "max"
-    if not limit or limit == _UNLIMITED:
-        return swap
-    return swap - limit
+    return swap - (limit or 0)
 
 
 def realtime(values: dict[str, Any]) -> list[Write]:
