@@ -22,6 +22,7 @@ from pyoci.errors import CgroupError
 jeepney = pytest.importorskip("jeepney", reason="needs python3-jeepney")
 
 JOB = "/org/freedesktop/systemd1/job/7"
+INTERFACE = "org.freedesktop.systemd1.Manager"
 UNIT = Unit(
     name="p-n.scope",
     slice="system.slice",
@@ -108,7 +109,7 @@ class StandIn:
             yield jeepney.new_error(message, f"org.freedesktop.systemd1.{error}", "s", ("as the test wants it",))
             return
         if method in ("StartTransientUnit", "StopUnit"):
-            emitter = jeepney.DBusAddress("/org/freedesktop/systemd1", "org.freedesktop.systemd1", MANAGER)
+            emitter = jeepney.DBusAddress("/org/freedesktop/systemd1", "org.freedesktop.systemd1", INTERFACE)
             yield jeepney.new_signal(emitter, "JobRemoved", "uoss", (1, JOB + "9", "other.service", "failed"))
             # systemd may be faster than its own reply.
             yield jeepney.new_signal(emitter, "JobRemoved", "uoss", (2, JOB, "p-n.scope", self.result))
