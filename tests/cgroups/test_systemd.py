@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pyoci import syscalls
-from pyoci.cgroups import bus, systemd
+from pyoci.cgroups import bus, manage, systemd
+from pyoci.cgroups.plan import CgroupPlan
 from pyoci.cgroups.properties import Property
 from pyoci.cgroups.unit import Manager, Unit
 from pyoci.cgroups.writes import Write
@@ -189,6 +190,19 @@ def test_limits(stand_in: StandIn) -> None:
     assert properties == [("AllowedCPUs", ("ay", b"\x01")), ("DeviceAllow", ("a(ss)", [("char-*", "m")]))]
     systemd.limit(UNIT.replace(limits=()))
     assert stand_in.methods().count("SetUnitProperties") == 1
+
+
+def test_a_limit_below_what_is_in_use_is_not_told_to_systemd(stand_in: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "memory.current").write_text("4096\n")
+    (tmp_path / "memory.max").touch()
+    write = Write(controller="", file="memory.max", value="4096", why="memory.limit", above="memory.current")
+    plan = CgroupPlan(unit=UNIT, mode="v2", paths={}, directories=(), mount_points={}, after=(write,))
+    with pytest.raises(CgroupError, match=r"rejecting memory\.limit 4096 <= usage 4096"):
+        manage.apply(plan, {"": str(tmp_path)})
+    assert stand_in.calls == []
+    manage.apply(plan.replace(after=(write.replace(value="8192"),)), {"": str(tmp_path)})
+    assert stand_in.methods() == ["Hello", "SetUnitProperties"]
+    assert (tmp_path / "memory.max").read_text() == "8192"
 
 
 def test_limits_that_are_refused(stand_in: StandIn) -> None:
