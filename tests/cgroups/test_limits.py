@@ -267,7 +267,12 @@ def test_what_is_ignored_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "unset"),
-    [("swappiness", 50, 0), ("disableOOMKiller", True, False), ("kernelTCP", 1 << 26, -1)],
+    [
+        ("swappiness", 50, 0),
+        ("swappiness", 101, (1 << 64) - 1),
+        ("disableOOMKiller", True, False),
+        ("kernelTCP", 1 << 26, -1),
+    ],
 )
 def test_what_version_2_cannot_be_told_of_memory(key: str, value: object, unset: object) -> None:
     """config-linux.md, Unified: what cannot be converted is an error."""
