@@ -353,13 +353,22 @@ SAVED = {"memory": {"limit": GIB, "swap": 2 * GIB}, "cpu": {"quota": 50000, "per
         ({"cpu": {"quota": 10000, "period": 0}}, ["cpu.max = 10000 20000"]),
         ({"cpu": {"quota": -1}}, ["cpu.max = max 20000"]),
         ({"cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}, "blockIO": {"weight": 0}}, []),
-        ({"cpu": {"burst": 0, "idle": 0}}, ["cpu.idle = 0", "cpu.max.burst = 0"]),
+        ({"cpu": {"burst": 0, "idle": 0}}, ["cpu.idle = 0", "cpu.weight = 59", "cpu.max.burst = 0"]),
         ({"unified": {"io.latency": "8:0 target=9"}}, ["io.latency = 8:0 target=9"]),
         ({}, []),
     ],
 )
 def test_update_changes_what_was_asked_for(changes: dict[str, Any], expected: list[str]) -> None:
     assert texts(limits.update(SAVED, changes, V2)) == expected
+
+
+@pytest.mark.parametrize("available", [V1, V2])
+def test_update_of_an_idle_group(available: dict[str, str]) -> None:
+    saved = {"cpu": {"idle": 1, "shares": 512}}
+    assert texts(limits.update(saved, {"cpu": {"shares": 1024}}, available)) == ["cpu.idle = 1"]
+    assert len(limits.update(saved, {"cpu": {"shares": 1024, "idle": 0}}, available)) == 2
+    idle, weight = limits.update(saved, {"cpu": {"idle": 0}}, available)
+    assert (idle.text(), weight.why) == ("cpu.idle = 0", "cpu.shares")
 
 
 def test_merge() -> None:
