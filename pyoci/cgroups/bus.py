@@ -146,13 +146,16 @@ class Bus:
 
 
 def _connect(user: bool) -> tuple[int, str, bool]:
-    """A socket, its path, and whether a bus is at its other end: the first of what there is. Raises CgroupError."""
+    """A socket, its path, and whether a bus is at its other end: the first of what there is. Raises CgroupError.
+
+    The path is as it is to be shown: an abstract name has an @ before it.
+    """
     failures = []
     for path, is_bus in _user_sockets() if user else ((_SYSTEM_BUS, True), (_SYSTEM_PRIVATE, False)):
         try:
-            return k.connect_unix(path), path, is_bus
+            return k.connect_unix(path), _shown(path), is_bus
         except OSError as error:
-            failures.append(f"{path}: {reason(error)}")
+            failures.append(f"{_shown(path)}: {reason(error)}")
     hint = " (is there a session of systemd's? DBUS_SESSION_BUS_ADDRESS and XDG_RUNTIME_DIR lead to it)" if user else ""
     raise CgroupError(f"connect to systemd: {'; '.join(failures) or 'no D-Bus address is known'}{hint}")
 
@@ -166,11 +169,19 @@ def _user_sockets() -> list[tuple[str, bool]]:
 
 
 def socket_of(address: str) -> str:
-    """The path in a D-Bus address such as `unix:path=/run/user/1000/bus,guid=...`; "" if it has none."""
+    """The path in a D-Bus address such as `unix:path=/run/user/1000/bus,guid=...`; "" if it has none.
+
+    An abstract name (`unix:abstract=/tmp/dbus-x`) has a NUL before it.
+    """
     transport, _, pairs = address.partition(":")
     for pair in pairs.split(",") if transport == "unix" else ():
         key, _, value = pair.partition("=")
-        if key == "path":
+        if key in ("path", "abstract"):
             first, *escapes = value.split("%")  # bytes that would mean something are written as %XX
-            return first + "".join(chr(int(part[:2], 16)) + part[2:] for part in escapes)
+            name = first + "".join(chr(int(part[:2], 16)) + part[2:] for part in escapes)
+            return name if key == "path" else f"\0{name}"
     return ""
+
+
+def _shown(path: str) -> str:
+    return path.replace("\0", "@", 1)

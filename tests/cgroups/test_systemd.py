@@ -48,7 +48,7 @@ class HungUp(Exception):
 class StandIn:
     """A bus with systemd at its other end. `answers` has, by method, the body of the reply, or what makes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.result = "done"
         self.authentication = b"DATA\r\nOK 0123456789abcdef\r\n"
@@ -320,7 +320,7 @@ def test_who_does_not_answer(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch)
     [
         ("unix:path=/run/user/1000/bus", "/run/user/1000/bus"),
         ("unix:guid=12,path=/a%20b%2cc", "/a b,c"),
-        ("unix:abstract=/tmp/dbus-x", ""),
+        ("unix:abstract=/tmp/dbus-x,guid=12", "\0/tmp/dbus-x"),
         ("tcp:host=localhost", ""),
         ("", ""),
     ],
@@ -335,3 +335,18 @@ def test_the_ways_to_a_users_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syscalls, "environ", {})
     with pytest.raises(CgroupError, match=r"no D-Bus address is known .*XDG_RUNTIME_DIR"):
         systemd.stop("p-n.scope", user=True)
+def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name = f"{tmp_path}/dbus"
+    there = StandIn(f"\0{name}")
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": f"unix:abstract={name}".encode()})
+    try:
+        systemd.stop("p-n.scope", user=True)
+        assert there.methods()[-1] == "ResetFailedUnit"
+    finally:
+        there.listener.close()
+    address = f"unix:abstract={name}-none".encode()
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": address})
+    with pytest.raises(CgroupError, match=f"connect to systemd: @{name}-none: connection refused"):
+        systemd.stop("p-n.scope", user=True)
+
+
