@@ -304,6 +304,40 @@ def test_who_hangs_up(stand_in: StandIn) -> None:
         systemd.stop("p-n.scope", user=False)
 
 
+def hang_up_once(then: Any) -> Callable[[Any], Any]:
+    left = [HungUp]
+
+    def answer(_: Any) -> Any:
+        if left:
+            raise left.pop()
+        return then
+
+    return answer
+
+
+def test_what_may_be_said_twice_is_said_again_to_who_hangs_up_once(stand_in: StandIn) -> None:
+    stand_in.answers["StopUnit"] = hang_up_once(("o", (JOB,)))
+    systemd.stop("p-n.scope", user=False)
+    assert stand_in.methods() == ["Hello", "AddMatch", "Subscribe", "StopUnit"] * 2 + ["ResetFailedUnit"]
+    stand_in.answers["SetUnitProperties"] = hang_up_once(None)
+    systemd.limit(UNIT)
+    assert stand_in.methods()[-4:] == ["Hello", "SetUnitProperties"] * 2
+
+
+def test_a_bus_that_takes_no_more_connections_for_a_moment(stand_in: StandIn) -> None:
+    stand_in.answers["Hello"] = hang_up_once(("s", (":1.1",)))
+    systemd.start(UNIT, 1)
+    assert stand_in.methods() == ["Hello", "Hello", "AddMatch", "Subscribe", "StartTransientUnit"]
+
+
+def test_a_unit_is_not_started_twice(stand_in: StandIn) -> None:
+    """The first one may be there, with the process in it: systemd would say UnitExists, or have two jobs for it."""
+    stand_in.answers["StartTransientUnit"] = hang_up_once(("o", (JOB,)))
+    with pytest.raises(CgroupError, match=r"^unable to start unit p-n\.scope: StartTransientUnit: .* has closed the"):
+        systemd.start(UNIT, 1)
+    assert stand_in.methods().count("StartTransientUnit") == 1
+
+
 def test_who_does_not_answer(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus, "_PATIENCE", 0.05)
     end = threading.Event()
@@ -329,12 +363,6 @@ def test_addresses(address: str, path: str) -> None:
     assert bus.socket_of(address) == path
 
 
-def test_the_ways_to_a_users_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": b"unix:path=/x", b"XDG_RUNTIME_DIR": b"/r"})
-    assert bus._user_sockets() == [("/x", True), ("/r/bus", True), ("/r/systemd/private", False)]
-    monkeypatch.setattr(syscalls, "environ", {})
-    with pytest.raises(CgroupError, match=r"no D-Bus address is known .*XDG_RUNTIME_DIR"):
-        systemd.stop("p-n.scope", user=True)
 def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name = f"{tmp_path}/dbus"
     there = StandIn(f"\0{name}")
@@ -350,3 +378,9 @@ def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         systemd.stop("p-n.scope", user=True)
 
 
+def test_the_ways_to_a_users_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": b"unix:path=/x", b"XDG_RUNTIME_DIR": b"/r"})
+    assert bus._user_sockets() == [("/x", True), ("/r/bus", True), ("/r/systemd/private", False)]
+    monkeypatch.setattr(syscalls, "environ", {})
+    with pytest.raises(CgroupError, match=r"no D-Bus address is known .*XDG_RUNTIME_DIR"):
+        systemd.stop("p-n.scope", user=True)
