@@ -60,7 +60,8 @@ def plan_namespaces(linux: dict[str, Any]) -> Namespaces:
 def check_joined_maps(linux: dict[str, Any], joined: tuple[Lines, Lines] | None) -> list[str]:
     """Warnings of mappings that the config has beside the path of a user namespace. `joined` are its maps, None if unknown.
 
-    Engines give both and mean the same by it. Raises SpecError where it is not the same.
+    Engines give both and mean the same by it, or, as podman has it, nothing: runc once asked for a map in any case. Raises
+    SpecError where it is not the same.
     """
     given = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
     path = next((item.get("path") for item in linux.get("namespaces") or () if item["type"] == "user"), None)
@@ -73,13 +74,26 @@ def check_joined_maps(linux: dict[str, Any], joined: tuple[Lines, Lines] | None)
         ]
     for name, lines in zip(("uidMappings", "gidMappings"), joined, strict=True):
         wanted = tuple((item["containerID"], item["hostID"], item["size"]) for item in linux.get(name) or ())
-        # The kernel sorts a map of more than five lines.
-        if wanted and sorted(wanted) != sorted(lines):
+        if wanted not in ((), _PLACEHOLDER) and _merged(wanted) != _merged(lines):
             raise SpecError(
                 f"/linux/{name} is not the map of the user namespace {path}, which is joined: "
                 f"{_shown(wanted)}, and there {_shown(lines)}"
             )
-    return [f"{what} left out: the user namespace {path}, which is joined, has these maps already"]
+    return [f"{what} left out: the user namespace {path}, which is joined, has its maps already"]
+
+
+_PLACEHOLDER = ((0, 0, 1),)
+
+
+def _merged(lines: Lines) -> list[list[int]]:
+    """What the lines say, in one way: the kernel sorts them if there are many, and one may be written as several."""
+    merged: list[list[int]] = []
+    for inside, outside, size in sorted(lines):
+        if merged and [inside - merged[-1][2], outside - merged[-1][2]] == merged[-1][:2]:
+            merged[-1][2] += size
+        else:
+            merged.append([inside, outside, size])
+    return merged
 
 
 def _shown(lines: Lines) -> str:

@@ -77,9 +77,23 @@ HAS = "the user namespace /u, which is joined, has"
 def test_the_maps_that_a_joined_user_namespace_has_may_be_given_once_more() -> None:
     assert joined((THERE, THERE)) == []
     assert joined((THERE, THERE[:1]), uidMappings=MAP, gidMappings=MAP[:1]) == [
-        f"/linux/uidMappings and /linux/gidMappings left out: {HAS} these maps already"
+        f"/linux/uidMappings and /linux/gidMappings left out: {HAS} its maps already"
     ]
-    assert joined((THERE[::-1], ()), uidMappings=MAP) == [f"/linux/uidMappings left out: {HAS} these maps already"]
+    assert joined((THERE[::-1], ()), uidMappings=MAP) == [f"/linux/uidMappings left out: {HAS} its maps already"]
+
+
+def test_the_same_may_be_said_in_other_lines() -> None:
+    lines = [{"containerID": 5, "hostID": 25, "size": 5}, {"containerID": 0, "hostID": 20, "size": 5}]
+    assert joined((((0, 20, 10),), ()), uidMappings=lines)
+    with pytest.raises(SpecError):
+        joined((((0, 20, 9),), ()), uidMappings=lines)
+    with pytest.raises(SpecError):
+        joined((((0, 20, 5), (5, 26, 5)), ()), uidMappings=lines)
+
+
+def test_what_podman_says_beside_a_path_means_nothing() -> None:
+    lines = [{"containerID": 0, "hostID": 0, "size": 1}]
+    assert joined((THERE, THERE), uidMappings=lines, gidMappings=lines)
 
 
 def test_other_maps_may_not() -> None:
