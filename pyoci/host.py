@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.user_namespaces import Lines
+
 
 class HostMount(Record):
     """A mount of this mount namespace: where, what of its file system, and of which type."""
@@ -28,7 +30,8 @@ class Host(Confinement):
     """What is known before anything is decided.
 
     `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
-    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `euid` is our user;
+    `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `joined_maps` are the uid_map
+    and the gid_map of a user namespace that is joined, None if there is none or they cannot be had; `euid` is our user;
     `network_devices` are those of the config's that are here.
     """
 
@@ -39,6 +42,7 @@ class Host(Confinement):
     mounts: tuple[HostMount, ...] = ()
     real_paths: dict[str, str] = {}  # noqa: RUF012  records are never changed
     own_namespaces: dict[str, bool] = {}  # noqa: RUF012
+    joined_maps: tuple[Lines, Lines] | None = None
     euid: int = 0
     network_devices: tuple[str, ...] = ()
 
@@ -64,7 +68,7 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
     """Look at this host, for this config. `rootless` None: decide by our own ids and user namespace."""
     mountinfo = get("/proc/self/mountinfo")
     linux = config.get("linux") or {}
-    joined = [item["path"] for item in linux.get("namespaces") or () if item.get("path") and item["type"] == "network"]
+    joined = [(item["type"], item["path"]) for item in linux.get("namespaces") or () if item.get("path")]
     root = (config.get("root") or {}).get("path") or ""
     path = clean_path(root if root.startswith("/") else f"{bundle}/{root}")
     return Host(
@@ -75,17 +79,25 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
         has_kcore=_exists("/proc/kcore"),
         mounts=tuple(_host_mount(line) for line in mountinfo.splitlines()),
         real_paths={path: real_path(path)},
-        own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for path in joined},
+        own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for kind, path in joined if kind == "network"},
+        joined_maps=next((_maps_of(path) for kind, path in joined if kind == "user"), None),
         euid=k.geteuid(),
         network_devices=tuple(name for name in linux.get("netDevices") or () if _has_device(name)),
     )
+
+
+def _maps_of(path: str) -> tuple[Lines, Lines] | None:
+    from pyoci.user_namespaces import maps_of  # few containers join one
+
+    return maps_of(path)
 
 
 def is_rootless() -> bool:
     """Whether we lack the host's root: another user, or root of a user namespace only (user_namespaces(7))."""
     if k.geteuid() != 0:
         return True
-    return get("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+    # Its maps do not tell: they may be those of the host.
+    return k.stat("/proc/self/ns/user").st_ino != k.PROC_USER_INIT_INO
 
 
 def clean_path(path: str) -> str:

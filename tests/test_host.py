@@ -16,6 +16,7 @@ from pyoci.cgroups.files import get
 from pyoci.cgroups.layout import Layout
 from pyoci.host import Host, HostMount, clean_path
 from tests.forked import in_child
+from tests.user_namespaces import user_namespace
 
 
 def host(*mounts: HostMount, **facts: Any) -> Host:
@@ -166,6 +167,20 @@ def test_somebody_elses_network() -> None:
     assert in_child(inside) == [True, False]
 
 
+def test_the_maps_of_a_user_namespace_that_is_joined() -> None:
+    config: dict[str, Any] = {"linux": {"namespaces": [{"type": "user", "path": "/nonexistent"}, {"type": "pid"}]}}
+    assert hosts.gather(config, "/").joined_maps is None
+    assert hosts.gather({"linux": {"namespaces": [{"type": "user"}]}}, "/").joined_maps is None
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_user_namespaces
+def test_they_are_those_that_were_written() -> None:
+    with user_namespace("0 1000 5\n10 3000 1\n", "0 2000 1\n") as path:
+        found = hosts.gather({"linux": {"namespaces": [{"type": "user", "path": path}]}}, "/").joined_maps
+    assert found == (((0, 1000, 5), (10, 3000, 1)), ((0, 2000, 1),))
+
+
 def test_rootless_is_as_one_is_told() -> None:
     assert hosts.gather({}, "/", rootless=True).rootless
     assert not hosts.gather({}, "/", rootless=False).rootless
@@ -197,6 +212,6 @@ def test_root_and_rootless() -> None:
     assert in_child(ordinary)
     assert in_child(lambda: with_map("0 1000 1\n"))
     assert in_child(lambda: with_map("0 0 1000\n"))
-    if get("/proc/self/uid_map").split() == ["0", "0", "4294967295"]:
+    if os.readlink("/proc/self/ns/user") == "user:[4026531837]":
         assert not hosts.is_rootless()
-        assert not in_child(lambda: with_map("0 0 4294967295\n"))
+        assert in_child(lambda: with_map("0 0 4294967295\n")), "the host's maps make no host"

@@ -61,6 +61,13 @@ def apply_writes(writes: Iterable[Write], paths: dict[str, str]) -> tuple[str, .
     return tuple(notes)
 
 
+def check_usage(writes: Iterable[Write], paths: dict[str, str]) -> None:
+    """Raises CgroupError if one of the writes asks to be refused where more is in use already, as `apply_writes` does."""
+    for write in writes:
+        if write.above and write.controller in paths:
+            _check_above(write, paths[write.controller])
+
+
 def _no_directory(write: Write) -> str:
     message = f"cannot set {write.controller or write.why} limit: container could not join or create cgroup"
     if "ENOENT" not in write.tolerate:

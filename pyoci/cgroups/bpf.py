@@ -44,7 +44,10 @@ def install(directory: str, program: bytes | None) -> None:
     One that is there is replaced in a single step, so that there is no moment without rules and none with both.
     Raises CgroupError.
     """
-    cgroup = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    try:
+        cgroup = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    except OSError as error:
+        raise failed_to(f"open {directory} for its device rules", error) from error
     try:
         if program is None:
             _detach_all(cgroup, directory)

@@ -10,6 +10,7 @@ Sources: the D-Bus specification, "Authentication Protocol"; org.freedesktop.sys
 
 from __future__ import annotations
 
+from errno import ECONNRESET, EPIPE
 from time import monotonic
 
 from pyoci import syscalls as k
@@ -18,6 +19,7 @@ from pyoci.thirdparty import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Self
 
 _SYSTEM_BUS, _SYSTEM_PRIVATE = "/run/dbus/system_bus_socket", "/run/systemd/private"
@@ -35,12 +37,36 @@ class BusError(CgroupError):
         self.name = name
 
 
+class Disconnected(CgroupError):
+    """The other side has ended the connection. `harmless`: the same may be said once more over another one."""
+
+    def __init__(self, message: str, harmless: bool) -> None:
+        super().__init__(message)
+        self.harmless = harmless
+
+
+def converse(user: bool, talk: Callable[[Bus], Any]) -> Any:
+    """What `talk` returns, over a connection of its own. Where that is lost and no harm is done, over a second one.
+
+    A bus ends connections when it has too many, or is started anew. Raises CgroupError.
+    """
+    try:
+        with Bus(user) as bus:
+            return talk(bus)
+    except Disconnected as error:
+        if not error.harmless:
+            raise
+    with Bus(user) as bus:
+        return talk(bus)
+
+
 class Bus:
     """A context: what is open is closed at its end. Raises CgroupError where nobody answers, within 30 s for each step."""
 
     def __init__(self, user: bool) -> None:
         self._jeepney: Any = load("jeepney")
         self._serial = 0
+        self._harmless = True
         self._removed: dict[str, str] = {}
         self._parser = self._jeepney.Parser()
         self._socket, self._path, self._is_bus = _connect(user)
@@ -102,6 +128,8 @@ class Bus:
         message = jeepney.new_method_call(address, method, signature or None, arguments)
         self._serial += 1
         self._write(message.serialise(self._serial), method)
+        # It may be done even if no answer comes. All that we ask for may be asked for again then, but for this.
+        self._harmless = self._harmless and method != "StartTransientUnit"
         deadline = monotonic() + _PATIENCE
         while True:
             reply = self._receive(deadline, method)
@@ -110,6 +138,7 @@ class Bus:
             self._note(reply)
         body: tuple[Any, ...] = reply.body
         if reply.header.message_type == jeepney.MessageType.error:
+            self._harmless = self._harmless or method == "StartTransientUnit"
             kind = str(reply.header.fields.get(jeepney.HeaderFields.error_name))
             raise BusError(f"{method}: {body[0] if body else kind}", kind)
         return body
@@ -132,9 +161,9 @@ class Bus:
         try:
             content = k.read(self._socket, 1 << 16)
         except OSError as error:
-            raise CgroupError(f"{step}: read from {self._path}: {reason(error)}") from None
+            raise self._lost(f"{step}: read from {self._path}: {reason(error)}", error.errno) from None
         if not content:
-            raise CgroupError(f"{step}: {self._path} has closed the connection")
+            raise self._lost(f"{step}: {self._path} has closed the connection")
         return content
 
     def _write(self, content: bytes, step: str) -> None:
@@ -142,17 +171,23 @@ class Bus:
             while content:
                 content = content[k.write(self._socket, content) :]
         except OSError as error:
-            raise CgroupError(f"{step}: write to {self._path}: {reason(error)}") from None
+            raise self._lost(f"{step}: write to {self._path}: {reason(error)}", error.errno) from None
+
+    def _lost(self, message: str, number: int | None = EPIPE) -> CgroupError:
+        return Disconnected(message, self._harmless) if number in (EPIPE, ECONNRESET) else CgroupError(message)
 
 
 def _connect(user: bool) -> tuple[int, str, bool]:
-    """A socket, its path, and whether a bus is at its other end: the first of what there is. Raises CgroupError."""
+    """A socket, its path, and whether a bus is at its other end: the first of what there is. Raises CgroupError.
+
+    The path is as it is to be shown: an abstract name has an @ before it.
+    """
     failures = []
     for path, is_bus in _user_sockets() if user else ((_SYSTEM_BUS, True), (_SYSTEM_PRIVATE, False)):
         try:
-            return k.connect_unix(path), path, is_bus
+            return k.connect_unix(path), _shown(path), is_bus
         except OSError as error:
-            failures.append(f"{path}: {reason(error)}")
+            failures.append(f"{_shown(path)}: {reason(error)}")
     hint = " (is there a session of systemd's? DBUS_SESSION_BUS_ADDRESS and XDG_RUNTIME_DIR lead to it)" if user else ""
     raise CgroupError(f"connect to systemd: {'; '.join(failures) or 'no D-Bus address is known'}{hint}")
 
@@ -166,11 +201,19 @@ def _user_sockets() -> list[tuple[str, bool]]:
 
 
 def socket_of(address: str) -> str:
-    """The path in a D-Bus address such as `unix:path=/run/user/1000/bus,guid=...`; "" if it has none."""
+    """The path in a D-Bus address such as `unix:path=/run/user/1000/bus,guid=...`; "" if it has none.
+
+    An abstract name (`unix:abstract=/tmp/dbus-x`) has a NUL before it.
+    """
     transport, _, pairs = address.partition(":")
     for pair in pairs.split(",") if transport == "unix" else ():
         key, _, value = pair.partition("=")
-        if key == "path":
+        if key in ("path", "abstract"):
             first, *escapes = value.split("%")  # bytes that would mean something are written as %XX
-            return first + "".join(chr(int(part[:2], 16)) + part[2:] for part in escapes)
+            name = first + "".join(chr(int(part[:2], 16)) + part[2:] for part in escapes)
+            return name if key == "path" else f"\0{name}"
     return ""
+
+
+def _shown(path: str) -> str:
+    return path.replace("\0", "@", 1)

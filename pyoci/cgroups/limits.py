@@ -62,6 +62,10 @@ def only_v2(available: Container[str]) -> bool:
     return "" in available and not any(name in available for name in ("memory", "cpu", "devices", "freezer", "pids"))
 
 
+# An idle group has no weight, and one that is idle no longer has lost it.
+_TOGETHER = (("cpu", ("quota", "period")), ("cpu", ("shares", "idle")), ("memory", ("limit", "swap")))
+
+
 def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[str]) -> tuple[Write, ...]:
     """The writes for an update: `changes` over the linux.resources that were in force (`saved`).
 
@@ -69,7 +73,7 @@ def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[
     in. Devices are not updated. Raises CgroupError.
     """
     changes = _meant(changes)
-    for section, keys in (("cpu", ("quota", "period")), ("memory", ("limit", "swap"))):
+    for section, keys in _TOGETHER:
         new, old = changes.get(section) or {}, saved.get(section) or {}
         # Lifting the limit of memory lifts that of swap as well, so the old one is no part of it.
         lifted = section == "memory" and new.get("limit") == -1

@@ -9,7 +9,7 @@ joining it, so there is nothing to `create`; `complete` then adds what systemd l
 from __future__ import annotations
 
 from pyoci.cgroups import bpf, freezer, marks
-from pyoci.cgroups.apply import apply_writes
+from pyoci.cgroups.apply import apply_writes, check_usage
 from pyoci.cgroups.files import parent
 from pyoci.cgroups.join import drop
 from pyoci.cgroups.prepare import check_type, enable_controllers, fill_cpuset
@@ -112,6 +112,7 @@ def apply(plan: CgroupPlan, paths: dict[str, str]) -> tuple[str, ...]:
     if plan.unit is not None:
         from pyoci.cgroups.systemd import limit  # only with --systemd-cgroup
 
+        check_usage(plan.after, paths)  # systemd sets the limits without a look
         limit(plan.unit)
     notes = apply_writes(plan.after, paths)
     if plan.devices_by_bpf and "" in paths:

@@ -14,31 +14,37 @@ from pyoci.kernel.basic import chown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+    Lines = tuple[tuple[int, int, int], ...]
 
 _MOUNT_POINT = "/sys/fs/cgroup"
 _DELEGATE = "/sys/kernel/cgroup/delegate"
 _FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # of cgroups(7), for kernels before 4.15
 
 
-def owner(config: dict[str, Any]) -> int:
+def owner(config: dict[str, Any], joined: Lines) -> int:
     """The uid, of this host, that a cgroup of version 2 is to belong to; -1 to leave it as it is. Pure.
 
-    It is the program's user, if the container sees nothing but its own cgroup and may write there.
+    It is the program's user, if the container sees nothing but its own cgroup and may write there. `joined` is the uid_map
+    of the user namespace that the config gives a path of, empty if unknown: rather than to the wrong user, a cgroup is given
+    to nobody.
     """
     linux = config.get("linux") or {}
     new = {item["type"] for item in linux.get("namespaces") or () if not item.get("path")}
     if "cgroup" not in new or not any(_is_writable_view(mount) for mount in config.get("mounts") or ()):
         return -1
     uid: int = ((config.get("process") or {}).get("user") or {}).get("uid", 0)
-    mappings = linux.get("uidMappings")
-    if not mappings:
+    users = next((item for item in linux["namespaces"] if item["type"] == "user"), None)
+    if users is None:
         return uid
-    for mapping in mappings:
-        if 0 <= uid - mapping["containerID"] < mapping["size"]:
-            found: int = uid - mapping["containerID"] + mapping["hostID"]
-            return found
-    return -1
+    lines = joined if users.get("path") else _lines(linux.get("uidMappings") or ())
+    return next((uid - inside + outside for inside, outside, size in lines if 0 <= uid - inside < size), -1)
+
+
+def _lines(mappings: Iterable[dict[str, int]]) -> Lines:
+    return tuple((mapping["containerID"], mapping["hostID"], mapping["size"]) for mapping in mappings)
 
 
 def _is_writable_view(mount: dict[str, Any]) -> bool:

@@ -65,10 +65,17 @@ class CgroupPlan(Record):
 
 
 def plan(
-    config: dict[str, Any], container_id: str, layout: Layout, *, systemd: Manager | None = None, rootless: bool
+    config: dict[str, Any],
+    container_id: str,
+    layout: Layout,
+    *,
+    systemd: Manager | None = None,
+    rootless: bool,
+    joined_uids: tuple[tuple[int, int, int], ...] = (),
 ) -> CgroupPlan:
     """The plan for a container of this configuration. `systemd` is the one to make its unit; None: we make its cgroups.
-    `rootless`: we may lack permissions that root would have.
+    `rootless`: we may lack permissions that root would have. `joined_uids`: the uid_map of a user namespace that is joined,
+    empty if it is not known.
 
     Raises CgroupError for limits that this host cannot set, or a cgroupsPath that is none.
     """
@@ -117,7 +124,7 @@ def plan(
         program=program,
         devices_by_bpf=by_bpf,
         devices_lenient=rootless,
-        owner=-1 if rootless else _owner(config, layout.mode),
+        owner=-1 if rootless else _owner(config, layout.mode, joined_uids),
         notes=limits.ignored(resources, paths),
     )
 
@@ -141,13 +148,13 @@ def _paths(layout: Layout, cgroups_path: str, container_id: str) -> dict[str, st
     return paths
 
 
-def _owner(config: dict[str, Any], mode: str) -> int:
+def _owner(config: dict[str, Any], mode: str, joined_uids: tuple[tuple[int, int, int], ...]) -> int:
     views = [mount for mount in config.get("mounts") or () if mount.get("type") in ("cgroup", "cgroup2")]
     if mode != "v2" or all("ro" in (mount.get("options") or ()) for mount in views):
         return -1
     from pyoci.cgroups.ownership import owner  # few containers may write there
 
-    return owner(config)
+    return owner(config, joined_uids)
 
 
 def _paths_of(unit: Unit, layout: Layout) -> dict[str, str]:

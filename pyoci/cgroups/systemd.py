@@ -9,7 +9,7 @@ Sources: org.freedesktop.systemd1(5); systemd's docs/CGROUP_DELEGATION.md.
 
 from __future__ import annotations
 
-from pyoci.cgroups.bus import Bus, BusError
+from pyoci.cgroups.bus import Bus, BusError, converse
 from pyoci.cgroups.properties import limits
 from pyoci.cgroups.unit import Manager
 from pyoci.errors import CgroupError, PyociError
@@ -34,10 +34,8 @@ def find(user: bool) -> Manager:
         k.stat(_RUNNING)
     except OSError:
         raise CgroupError("systemd is not running on this host: use cgroupfs (without --systemd-cgroup)") from None
-    with Bus(user) as bus:
-        return Manager(
-            user=user, version=version(bus.property("Version")), cgroup=bus.property("ControlGroup").rstrip("/")
-        )
+    number, cgroup = converse(user, lambda bus: (version(bus.property("Version")), bus.property("ControlGroup")))
+    return Manager(user=user, version=number, cgroup=cgroup.rstrip("/"))
 
 
 def version(text: str) -> int:
@@ -57,34 +55,38 @@ def start(unit: Unit, pid: int) -> None:
     properties = [(each.name, (each.signature, each.value)) for each in unit.properties]
     properties.append(("PIDs", ("au", [pid])))
     arguments: tuple[str, *tuple[object, ...]] = ("ssa(sv)a(sa(sv))", unit.name, "replace", properties, [])
-    with Bus(unit.user) as bus:
+
+    def talk(bus: Bus) -> str:
         bus.subscribe()
         try:
-            try:
-                result = bus.job("StartTransientUnit", *arguments)
-            except BusError as error:
-                if error.name != _UNIT_EXISTS:
-                    raise
-                _reset(bus, unit.name)  # one that has failed stays until it is reset
-                result = bus.job("StartTransientUnit", *arguments)
-        except CgroupError as error:
-            raise CgroupError(f"unable to start unit {unit.name}: {error.message}") from error
+            result = bus.job("StartTransientUnit", *arguments)
+        except BusError as error:
+            if error.name != _UNIT_EXISTS:
+                raise
+            _reset(bus, unit.name)  # one that has failed stays until it is reset
+            result = bus.job("StartTransientUnit", *arguments)
         if result != "done":
             _reset(bus, unit.name)
-            raise CgroupError(f"unable to start unit {unit.name}: systemd tells of its job: {result}")
+        return result
+
+    try:
+        result = converse(unit.user, talk)
+    except CgroupError as error:
+        raise CgroupError(f"unable to start unit {unit.name}: {error.message}") from error
+    if result != "done":
+        raise CgroupError(f"unable to start unit {unit.name}: systemd tells of its job: {result}")
 
 
 def limit(unit: Unit) -> None:
     """Give the unit its limits. Raises CgroupError."""
     if unit.limits:
-        with Bus(unit.user) as bus:
-            _set(bus, unit.name, unit.limits)
+        converse(unit.user, lambda bus: _set(bus, unit.name, unit.limits))
 
 
 def update(name: str, user: bool, writes: Iterable[Write]) -> None:
     """Tell the unit of other limits, which have been written to the files already. Raises CgroupError."""
-    with Bus(user) as bus:
-        _set(bus, name, limits(writes, version(bus.property("Version"))))
+    writes = tuple(writes)
+    converse(user, lambda bus: _set(bus, name, limits(writes, version(bus.property("Version")))))
 
 
 def _set(bus: Bus, name: str, properties: tuple[Property, ...]) -> None:
@@ -102,16 +104,16 @@ def attach(name: str, user: bool, below: str, pid: int) -> None:
     An ordinary user may not move a process of his own from one session into another; his systemd has it done. Raises
     CgroupError.
     """
-    with Bus(user) as bus:
-        try:
-            bus.systemd("AttachProcessesToUnit", "ssau", name, f"/{below}", [pid])
-        except BusError as error:
-            raise CgroupError(f"attach process {pid} to unit {name}: {error.message}") from error
+    try:
+        converse(user, lambda bus: bus.systemd("AttachProcessesToUnit", "ssau", name, f"/{below}", [pid]))
+    except BusError as error:
+        raise CgroupError(f"attach process {pid} to unit {name}: {error.message}") from error
 
 
 def stop(name: str, user: bool) -> None:
     """Stop the unit and have systemd forget it, wherever it stands; it is fine if there is none. Raises CgroupError."""
-    with Bus(user) as bus:
+
+    def talk(bus: Bus) -> None:
         bus.subscribe()
         try:
             bus.job("StopUnit", "ss", name, "replace")
@@ -120,12 +122,14 @@ def stop(name: str, user: bool) -> None:
                 raise CgroupError(f"stop unit {name}: {error.message}") from error
         _reset(bus, name)
 
+    converse(user, talk)
+
 
 def end_quietly(name: str, user: bool) -> None:
     """Kill all in the unit, then stop it: on the way back from a failure, which is the better thing to know."""
     try:
-        with Bus(user) as bus:
-            bus.systemd("KillUnit", "ssi", name, "all", k.SIGKILL)  # init would take no notice of the SIGTERM of a stop
+        # Init would take no notice of the SIGTERM of a stop.
+        converse(user, lambda bus: bus.systemd("KillUnit", "ssi", name, "all", k.SIGKILL))
         stop(name, user)
     except PyociError:
         pass

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _MIN_SHARES, _MAX_SHARES = 2, 1 << 18
 _UNLIMITED = -1
+UNSET = (-1, (1 << 64) - 1)
+"""What stands for a number that is not given: old versions of docker write -1 as an unsigned one."""
 
 
 def memory(values: dict[str, Any]) -> list[Write]:
@@ -46,7 +48,7 @@ def memory(values: dict[str, Any]) -> list[Write]:
     if "useHierarchy" in values:  # there is no other way any more; what else is asked for, the kernel refuses
         writes.append(_memory("use_hierarchy", int(values["useHierarchy"]), "useHierarchy"))
     swappiness = values.get("swappiness", -1)
-    if swappiness not in (-1, (1 << 64) - 1):
+    if swappiness not in UNSET:
         if not 0 <= swappiness <= 100:
             raise CgroupError(f"invalid memory swappiness value: {swappiness} (valid range is 0-100)")
         writes.append(_memory("swappiness", swappiness, "swappiness"))
@@ -60,9 +62,9 @@ def oom_killer_again() -> Write:
 
 def check_swap(limit: int | None, swap: int | None) -> None:
     """`swap` is the limit of memory and swap together. Raises CgroupError if `limit` leaves no sense to it."""
-    if not swap or swap == _UNLIMITED or limit == _UNLIMITED:
+    if not swap or swap == _UNLIMITED:
         return
-    if not limit:
+    if not limit or limit == _UNLIMITED:
         raise CgroupError("unable to set swap limit without memory limit")
     if limit < 0:
         raise CgroupError(f"invalid memory value: {limit}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import ceil, log2
 
-from pyoci.cgroups.v1 import check_swap, hugepage
+from pyoci.cgroups.v1 import UNSET, check_swap, hugepage
 from pyoci.cgroups.v1 import rdma as _rdma
 from pyoci.cgroups.writes import Write
 from pyoci.errors import CgroupError
@@ -32,7 +32,7 @@ def _or_max(value: int) -> int | str:
 def memory(values: dict[str, Any]) -> list[Write]:
     """Raises CgroupError if swap and limit do not go together, and for what cgroup v2 cannot be told of memory."""
     for key in ("swappiness", "disableOOMKiller", "kernelTCP"):
-        if values.get(key, _UNLIMITED) not in (0, _UNLIMITED):
+        if values.get(key, 0) not in (0, *UNSET):
             raise CgroupError(f"cgroup v2 has no such property (linux.resources.memory.{key})")
     limit, swap = values.get("limit"), values.get("swap")
     writes = []
@@ -62,9 +62,7 @@ def swap_limit(limit: int | None, swap: int | None) -> int | str | None:
         return "max" if limit == _UNLIMITED else None
     if swap == _UNLIMITED:
         return "max"
-    if not limit or limit == _UNLIMITED:
-        return swap
-    return swap - limit
+    return swap - (limit or 0)
 
 
 def realtime(values: dict[str, Any]) -> list[Write]:

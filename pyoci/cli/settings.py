@@ -9,6 +9,7 @@ from pyoci.kernel.basic import (
     O_CLOEXEC,
     O_DIRECTORY,
     O_RDONLY,
+    PROC_USER_INIT_INO,
     close,
     environ,
     fchmod,
@@ -16,7 +17,7 @@ from pyoci.kernel.basic import (
     geteuid,
     mkdir,
     open,
-    read,
+    stat,
 )
 
 TYPE_CHECKING = False
@@ -169,12 +170,7 @@ def _is_ordinary_user() -> bool:
     """Not root, or root only inside a user namespace, unless $USER says that he is root there, too (as runc has it)."""
     if geteuid() != 0:
         return True
-    fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC)
-    try:
-        mapping = read(fd, 4096).split()
-    finally:
-        close(fd)
-    return mapping != [b"0", b"0", b"4294967295"] and environ.get(b"USER") != b"root"
+    return stat("/proc/self/ns/user").st_ino != PROC_USER_INIT_INO and environ.get(b"USER") != b"root"
 
 
 def absolute(path: str) -> str:

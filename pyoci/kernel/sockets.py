@@ -43,18 +43,23 @@ def stream_pair() -> tuple[int, int]:
 
 
 def connect_unix(path: str) -> int:
-    """A stream socket connected to the listener at this path, which may be longer than the 108 bytes of a sun_path."""
-    target = open(path, O_PATH | O_CLOEXEC)
+    """A stream socket connected to the listener at this path, which may be longer than the 108 bytes of a sun_path.
+
+    An abstract name starts with NUL, as in unix(7).
+    """
+    is_name = path.startswith("\0")
+    target = -1 if is_name else open(path, O_PATH | O_CLOEXEC)
     try:
         connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
         try:
-            connection.connect(f"/proc/self/fd/{target}")
+            connection.connect(encode(path) if is_name else f"/proc/self/fd/{target}")
         except OSError as error:
             connection.close()
             raise OSError(error.errno, error.strerror, path) from None
         return connection.detach()
     finally:
-        close(target)
+        if target >= 0:
+            close(target)
 
 
 def connect_datagram(name: str) -> int:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.cgroups.layout import Layout
 from pyoci.cgroups.plan import CgroupPlan
 from pyoci.cgroups.plan import plan as plan_cgroup
 from pyoci.errors import SpecError
@@ -16,7 +15,7 @@ from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Hooks, IntelRdt, Namespaces, NetDevice, Plan, Rootfs
 from pyoci.plan.mounts import PROPAGATIONS, plan_mounts, unheeded_words
-from pyoci.plan.namespaces import plan_namespaces
+from pyoci.plan.namespaces import check_joined_maps, plan_namespaces
 from pyoci.plan.process import plan_process, with_environment
 from pyoci.plan.sysctl import plan_sysctl
 from pyoci.record import Record
@@ -61,6 +60,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
             'an ordinary user can make a container in a user namespace only: add {"type": "user"} to /linux/namespaces, '
             "and mappings (pyoci spec --rootless has an example)"
         )
+    map_warnings = check_joined_maps(linux, host.joined_maps)
     notifies = bool(request.notify) and namespaces.has(k.CLONE_NEWNS)
     wanted = config.get("mounts") or ()
     if notifies:
@@ -81,9 +81,12 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         warnings.append(
             "NOTIFY_SOCKET is not handed on: without a mount namespace, its mount would be made on the host"
         )
-    layout = host.cgroups if request.cgroups else Layout(mode="none", hierarchies={})
+    layout = host.cgroups
     if request.cgroups:
-        cgroup = plan_cgroup(config, request.id, layout, systemd=request.systemd, rootless=host.rootless)
+        joined_uids = host.joined_maps[0] if host.joined_maps else ()
+        cgroup = plan_cgroup(
+            config, request.id, layout, systemd=request.systemd, rootless=host.rootless, joined_uids=joined_uids
+        )
     else:
         cgroup = _no_cgroup(linux)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
@@ -111,7 +114,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         intel_rdt=_plan_intel_rdt(linux, host, request.id),
         listen_fds=request.listen_fds,
         notifies=notifies,
-        warnings=(*_left_out(config), *unheeded_words(wanted), *warnings, *cgroup.notes),
+        warnings=(*_left_out(config), *map_warnings, *unheeded_words(wanted), *warnings, *cgroup.notes),
     )
 
 

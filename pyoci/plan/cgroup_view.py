@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
 
 def plan_cgroup_view(cgroup: CgroupPlan, layout: Layout, namespaced: bool) -> CgroupView:
-    """One directory for each hierarchy, named as the host names it; controllers that share one get links to it."""
+    """One directory for each hierarchy, named as the host names it; controllers that share one get links to it.
+
+    A container without cgroups of its own is in ours, and sees them.
+    """
     if layout.mode == "v2":
         top = layout.hierarchies[""]
-        path = cgroup.paths.get("", "") if namespaced else top.mount_point
+        path = cgroup.paths.get("", "")
+        if path and not namespaced:
+            path = top.mount_point
         shown = CgroupHierarchy(name="", parameters=(), path=path, ours=top.directory(top.own) or "")
         return CgroupView(unified=True, namespaced=namespaced, hierarchies=(shown,))
     controllers: dict[str, list[str]] = {}

@@ -92,7 +92,8 @@ class Link(Record):
 class CgroupHierarchy(Record):
     """A hierarchy as it is to be seen: the directory's name, the options to mount it, what is shown where it is bound.
 
-    `ours` is the cgroup of whoever calls us, shown read-only where the container could not be given one; "" if unknown.
+    `path` is empty if the container has no cgroup there. `ours` is the cgroup of whoever calls us, shown read-only where the
+    container could not be given one; "" if unknown.
     """
 
     name: str

@@ -188,7 +188,7 @@ def _propagation(flags: int) -> str:
 def _cgroup_view(view: CgroupView) -> Iterator[str]:
     whose = "of a cgroup namespace of its own" if view.namespaced else "bound from the host's"
     for hierarchy in view.hierarchies:
-        yield f"{hierarchy.name or 'the unified hierarchy'}, {whose}: {hierarchy.path}"
+        yield f"{hierarchy.name or 'the unified hierarchy'}, {whose}: {hierarchy.path or f'{hierarchy.ours} (read-only)'}"
     yield from (f"{link.path} -> {link.target}" for link in view.links)
 
 

@@ -106,7 +106,7 @@ class Mounter:
             k.mount_setattr(tree, 0, propagation=self.propagation & ~k.MS_REC, recursive=True)
         _set_attributes(tree, mount)
         self.attach(tree, mount.destination, directory=is_directory(tree))
-        _set_propagation(tree, mount)
+        set_propagation(tree, mount)
         k.close(tree)
 
     def _remount(self, mount: Mount) -> None:
@@ -115,7 +115,7 @@ class Mounter:
         if mount.parameters:
             _reconfigure(target, mount)
         _set_attributes(target, mount)
-        _set_propagation(target, mount)
+        set_propagation(target, mount)
         k.close(target)
 
     def _new(self, mount: Mount, user_namespace: int) -> None:
@@ -140,7 +140,7 @@ class Mounter:
                 copy_tree(from_image, tree, self.root.proc)
                 k.close(from_image)
         self.attach(tree, mount.destination, directory=True, fstype=mount.type)
-        _set_propagation(tree, mount)
+        set_propagation(tree, mount)
         if later:
             self._readonly_later.append((mount.destination, tree))
         else:
@@ -256,7 +256,8 @@ def _set_attributes(tree: int, mount: Mount) -> None:
         k.mount_setattr(tree, mount.rec_set, mount.rec_clear, recursive=True)
 
 
-def _set_propagation(tree: int, mount: Mount) -> None:
+def set_propagation(tree: int, mount: Mount) -> None:
+    """Give an attached tree what the options say of its propagation, one after the other. Raises OSError."""
     for flags in mount.propagation:
         k.mount_setattr(tree, 0, propagation=flags & ~k.MS_REC, recursive=bool(flags & k.MS_REC))
 

@@ -8,12 +8,14 @@ import random
 import struct
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyoci.cgroups import devices
+from pyoci.cgroups import devices, manage
 from pyoci.cgroups.devices import ANY, BLOCK, CHAR, MKNOD, READ, WRITE, Rule
+from pyoci.cgroups.plan import CgroupPlan
 from pyoci.errors import CgroupError
 
 NUMBERS = (0, 1, 3, 5)
@@ -225,3 +227,11 @@ def test_v1_refuses_a_hole_in_a_wildcard() -> None:
     hole = {"allow": False, "type": "c", "major": 10, "minor": 229, "access": "rw"}
     with pytest.raises(CgroupError, match=r"cgroup v1 cannot deny c 10:229 once c \*:\* has been allowed"):
         devices.lines(devices.rules([allowed, hole]))
+
+
+def test_a_cgroup_that_has_gone_takes_no_rules(tmp_path: Path) -> None:
+    gone = f"{tmp_path}/gone"
+    plan = CgroupPlan(mode="v2", paths={"": gone}, directories=(), mount_points={}, devices_by_bpf=True)
+    with pytest.raises(CgroupError, match=f"^open {gone} for its device rules: no such file or directory$"):
+        manage.apply(plan, plan.paths)
+    assert manage.apply(plan.replace(devices_lenient=True), plan.paths) == ()

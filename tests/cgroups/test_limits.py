@@ -112,7 +112,6 @@ def test_cpuset_is_set_early() -> None:
         ({"limit": GIB, "swap": GIB}, ["memory.swap.max = 0", f"memory.max = {GIB}"]),
         ({"limit": GIB, "swap": -1}, ["memory.swap.max = max", f"memory.max = {GIB}"]),
         ({"limit": -1}, ["memory.swap.max = max", "memory.max = max"]),
-        ({"limit": -1, "swap": GIB}, [f"memory.swap.max = {GIB}", "memory.max = max"]),
         ({"limit": 0, "swap": 0, "reservation": 0}, []),
         ({"swap": -1}, ["memory.swap.max = max"]),
         ({"reservation": 7}, ["memory.low = 7"]),
@@ -134,6 +133,7 @@ def test_a_kernel_without_swap_has_no_swap_to_limit() -> None:
     ("memory", "text"),
     [
         ({"swap": GIB}, "unable to set swap limit without memory limit"),
+        ({"limit": -1, "swap": GIB}, "unable to set swap limit without memory limit"),
         ({"limit": GIB, "swap": GIB - 1}, "memory[+]swap limit should be >= memory limit"),
         ({"limit": -2, "swap": GIB}, "invalid memory value: -2"),
     ],
@@ -267,7 +267,12 @@ def test_what_is_ignored_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "unset"),
-    [("swappiness", 50, 0), ("disableOOMKiller", True, False), ("kernelTCP", 1 << 26, -1)],
+    [
+        ("swappiness", 50, 0),
+        ("swappiness", 101, (1 << 64) - 1),
+        ("disableOOMKiller", True, False),
+        ("kernelTCP", 1 << 26, -1),
+    ],
 )
 def test_what_version_2_cannot_be_told_of_memory(key: str, value: object, unset: object) -> None:
     """config-linux.md, Unified: what cannot be converted is an error."""
@@ -348,13 +353,22 @@ SAVED = {"memory": {"limit": GIB, "swap": 2 * GIB}, "cpu": {"quota": 50000, "per
         ({"cpu": {"quota": 10000, "period": 0}}, ["cpu.max = 10000 20000"]),
         ({"cpu": {"quota": -1}}, ["cpu.max = max 20000"]),
         ({"cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""}, "blockIO": {"weight": 0}}, []),
-        ({"cpu": {"burst": 0, "idle": 0}}, ["cpu.idle = 0", "cpu.max.burst = 0"]),
+        ({"cpu": {"burst": 0, "idle": 0}}, ["cpu.idle = 0", "cpu.weight = 59", "cpu.max.burst = 0"]),
         ({"unified": {"io.latency": "8:0 target=9"}}, ["io.latency = 8:0 target=9"]),
         ({}, []),
     ],
 )
 def test_update_changes_what_was_asked_for(changes: dict[str, Any], expected: list[str]) -> None:
     assert texts(limits.update(SAVED, changes, V2)) == expected
+
+
+@pytest.mark.parametrize("available", [V1, V2])
+def test_update_of_an_idle_group(available: dict[str, str]) -> None:
+    saved = {"cpu": {"idle": 1, "shares": 512}}
+    assert texts(limits.update(saved, {"cpu": {"shares": 1024}}, available)) == ["cpu.idle = 1"]
+    assert len(limits.update(saved, {"cpu": {"shares": 1024, "idle": 0}}, available)) == 2
+    idle, weight = limits.update(saved, {"cpu": {"idle": 0}}, available)
+    assert (idle.text(), weight.why) == ("cpu.idle = 0", "cpu.shares")
 
 
 def test_merge() -> None:

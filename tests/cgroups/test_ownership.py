@@ -16,7 +16,8 @@ from tests.cgroups import hosts
 
 V1 = layout.parse(hosts.V1, hosts.V1_SELF)
 V2 = layout.parse(hosts.V2, hosts.V2_SELF)
-OWN = {"type": "cgroup"}
+OWN, USERS = {"type": "cgroup"}, {"type": "user"}
+JOINED = {"type": "user", "path": "/run/user-ns"}
 MAPPINGS = [{"containerID": 0, "hostID": 100_000, "size": 1000}, {"containerID": 1000, "hostID": 5000, "size": 1}]
 
 
@@ -28,6 +29,7 @@ def owner(
     destination: str = "/sys/fs/cgroup",
     found: layout.Layout = V2,
     rootless: bool = False,
+    joined: tuple[tuple[int, int, int], ...] = (),
 ) -> int:
     config: dict[str, Any] = {
         "process": {"user": {"uid": uid}},
@@ -37,15 +39,15 @@ def owner(
         ],
         "linux": {"namespaces": [OWN] if namespaces is None else namespaces, "uidMappings": mappings},
     }
-    return plan(config, "box", found, rootless=rootless).owner
+    return plan(config, "box", found, rootless=rootless, joined_uids=joined).owner
 
 
 def test_who_may_write_in_a_view_of_his_own() -> None:
     assert owner("rw") == 0
     assert owner(uid=33) == 33
     assert owner(destination="/sys//fs/./cgroup/") == 0
-    assert owner(mappings=MAPPINGS) == 100_000
-    assert owner(mappings=MAPPINGS, uid=1000) == 5000
+    assert owner(namespaces=[OWN, USERS], mappings=MAPPINGS) == 100_000
+    assert owner(namespaces=[OWN, USERS], mappings=MAPPINGS, uid=1000) == 5000
 
 
 def test_whose_cgroup_stays_ours() -> None:
@@ -56,7 +58,20 @@ def test_whose_cgroup_stays_ours() -> None:
     assert owner(destination="/mnt") == -1
     assert owner(found=V1) == -1
     assert owner(rootless=True) == -1
-    assert owner(mappings=MAPPINGS, uid=1001) == -1
+    assert owner(namespaces=[OWN, USERS], mappings=MAPPINGS, uid=1001) == -1
+
+
+def test_in_a_joined_user_namespace_it_is_its_maps_that_count() -> None:
+    lines = ((0, 7000, 10), (1000, 5000, 1))
+    assert owner(namespaces=[OWN, JOINED], joined=lines) == 7000
+    assert owner(namespaces=[JOINED, OWN], joined=lines, uid=1000) == 5000
+    assert owner(namespaces=[OWN, JOINED], joined=lines, mappings=MAPPINGS) == 7000
+    assert owner(namespaces=[OWN, JOINED], joined=lines, uid=10) == -1
+
+
+def test_without_them_it_stays_ours() -> None:
+    assert owner(namespaces=[OWN, JOINED]) == -1
+    assert owner(namespaces=[OWN, JOINED], mappings=MAPPINGS) == -1
 
 
 @pytest.mark.needs_root

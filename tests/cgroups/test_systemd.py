@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pyoci import syscalls
-from pyoci.cgroups import bus, systemd
+from pyoci.cgroups import bus, manage, systemd
+from pyoci.cgroups.plan import CgroupPlan
 from pyoci.cgroups.properties import Property
 from pyoci.cgroups.unit import Manager, Unit
 from pyoci.cgroups.writes import Write
@@ -47,7 +48,7 @@ class HungUp(Exception):
 class StandIn:
     """A bus with systemd at its other end. `answers` has, by method, the body of the reply, or what makes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.result = "done"
         self.authentication = b"DATA\r\nOK 0123456789abcdef\r\n"
@@ -191,6 +192,19 @@ def test_limits(stand_in: StandIn) -> None:
     assert stand_in.methods().count("SetUnitProperties") == 1
 
 
+def test_a_limit_below_what_is_in_use_is_not_told_to_systemd(stand_in: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "memory.current").write_text("4096\n")
+    (tmp_path / "memory.max").touch()
+    write = Write(controller="", file="memory.max", value="4096", why="memory.limit", above="memory.current")
+    plan = CgroupPlan(unit=UNIT, mode="v2", paths={}, directories=(), mount_points={}, after=(write,))
+    with pytest.raises(CgroupError, match=r"rejecting memory\.limit 4096 <= usage 4096"):
+        manage.apply(plan, {"": str(tmp_path)})
+    assert stand_in.calls == []
+    manage.apply(plan.replace(after=(write.replace(value="8192"),)), {"": str(tmp_path)})
+    assert stand_in.methods() == ["Hello", "SetUnitProperties"]
+    assert (tmp_path / "memory.max").read_text() == "8192"
+
+
 def test_limits_that_are_refused(stand_in: StandIn) -> None:
     stand_in.answers["SetUnitProperties"] = refuse("UnitMasked")
     with pytest.raises(CgroupError, match=r"^set the limits of unit p-n\.scope: SetUnitProperties: as the test"):
@@ -290,6 +304,40 @@ def test_who_hangs_up(stand_in: StandIn) -> None:
         systemd.stop("p-n.scope", user=False)
 
 
+def hang_up_once(then: Any) -> Callable[[Any], Any]:
+    left = [HungUp]
+
+    def answer(_: Any) -> Any:
+        if left:
+            raise left.pop()
+        return then
+
+    return answer
+
+
+def test_what_may_be_said_twice_is_said_again_to_who_hangs_up_once(stand_in: StandIn) -> None:
+    stand_in.answers["StopUnit"] = hang_up_once(("o", (JOB,)))
+    systemd.stop("p-n.scope", user=False)
+    assert stand_in.methods() == ["Hello", "AddMatch", "Subscribe", "StopUnit"] * 2 + ["ResetFailedUnit"]
+    stand_in.answers["SetUnitProperties"] = hang_up_once(None)
+    systemd.limit(UNIT)
+    assert stand_in.methods()[-4:] == ["Hello", "SetUnitProperties"] * 2
+
+
+def test_a_bus_that_takes_no_more_connections_for_a_moment(stand_in: StandIn) -> None:
+    stand_in.answers["Hello"] = hang_up_once(("s", (":1.1",)))
+    systemd.start(UNIT, 1)
+    assert stand_in.methods() == ["Hello", "Hello", "AddMatch", "Subscribe", "StartTransientUnit"]
+
+
+def test_a_unit_is_not_started_twice(stand_in: StandIn) -> None:
+    """The first one may be there, with the process in it: systemd would say UnitExists, or have two jobs for it."""
+    stand_in.answers["StartTransientUnit"] = hang_up_once(("o", (JOB,)))
+    with pytest.raises(CgroupError, match=r"^unable to start unit p-n\.scope: StartTransientUnit: .* has closed the"):
+        systemd.start(UNIT, 1)
+    assert stand_in.methods().count("StartTransientUnit") == 1
+
+
 def test_who_does_not_answer(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus, "_PATIENCE", 0.05)
     end = threading.Event()
@@ -306,13 +354,28 @@ def test_who_does_not_answer(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch)
     [
         ("unix:path=/run/user/1000/bus", "/run/user/1000/bus"),
         ("unix:guid=12,path=/a%20b%2cc", "/a b,c"),
-        ("unix:abstract=/tmp/dbus-x", ""),
+        ("unix:abstract=/tmp/dbus-x,guid=12", "\0/tmp/dbus-x"),
         ("tcp:host=localhost", ""),
         ("", ""),
     ],
 )
 def test_addresses(address: str, path: str) -> None:
     assert bus.socket_of(address) == path
+
+
+def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name = f"{tmp_path}/dbus"
+    there = StandIn(f"\0{name}")
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": f"unix:abstract={name}".encode()})
+    try:
+        systemd.stop("p-n.scope", user=True)
+        assert there.methods()[-1] == "ResetFailedUnit"
+    finally:
+        there.listener.close()
+    address = f"unix:abstract={name}-none".encode()
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": address})
+    with pytest.raises(CgroupError, match=f"connect to systemd: @{name}-none: connection refused"):
+        systemd.stop("p-n.scope", user=True)
 
 
 def test_the_ways_to_a_users_systemd(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pyoci import syscalls as k
 from pyoci.cli import settings
 from pyoci.errors import PyociError, UsageError
+from tests.forked import in_child
+from tests.user_namespaces import user_namespace
 
 
 @pytest.fixture
@@ -20,23 +23,18 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
     return environment
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, mapping: str) -> None:
-    """Be another user, or root of a namespace, as far as the module can tell."""
-    file = tmp_path / "uid_map"
-    file.write_text(mapping)
+def pretend(monkeypatch: pytest.MonkeyPatch, uid: int, first: int) -> None:
+    """Be another user, or root of a namespace, as far as the module can tell: `first` is where the host's root is root."""
     monkeypatch.setattr(settings, "geteuid", lambda: uid)
-    real = settings.open
-    monkeypatch.setattr(
-        settings, "open", lambda path, *rest: real(str(file) if path == "/proc/self/uid_map" else path, *rest)
-    )
+    monkeypatch.setattr(settings, "PROC_USER_INIT_INO", first)
 
 
-INITIAL = "         0          0 4294967295\n"
-NESTED = "         0     100000      65536\n"
+INITIAL = os.stat("/proc/self/ns/user").st_ino
+NESTED = INITIAL + 1
 
 
 @pytest.mark.parametrize(
-    ("uid", "mapping", "user", "honoured"),
+    ("uid", "first", "user", "honoured"),
     [
         (0, INITIAL, None, False),
         (0, INITIAL, b"somebody", False),
@@ -52,11 +50,11 @@ def test_the_default_root(
     tmp_path: Path,
     environment: dict[bytes, bytes],
     uid: int,
-    mapping: str,
+    first: int,
     user: bytes | None,
     honoured: bool,
 ) -> None:
-    pretend(monkeypatch, tmp_path, uid, mapping)
+    pretend(monkeypatch, uid, first)
     environment[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path)
     if user is not None:
         environment[b"USER"] = user
@@ -71,9 +69,9 @@ def test_the_default_root(
 
 @pytest.mark.parametrize("value", [None, b"", b"relative/dir"])
 def test_a_runtime_directory_that_is_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[bytes, bytes], value: bytes | None
+    monkeypatch: pytest.MonkeyPatch, environment: dict[bytes, bytes], value: bytes | None
 ) -> None:
-    pretend(monkeypatch, tmp_path, 1000, INITIAL)
+    pretend(monkeypatch, 1000, INITIAL)
     if value is not None:
         environment[b"XDG_RUNTIME_DIR"] = value
     assert settings.state_root(None) == "/run/pyoci"
@@ -82,7 +80,7 @@ def test_a_runtime_directory_that_is_none(
 def test_a_runtime_directory_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[bytes, bytes]
 ) -> None:
-    pretend(monkeypatch, tmp_path, 1000, INITIAL)
+    pretend(monkeypatch, 1000, INITIAL)
     environment[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path / "gone")
     with pytest.raises(PyociError, match=r"gone/pyoci \(from \$XDG_RUNTIME_DIR\): no such file or directory"):
         settings.state_root(None)
@@ -109,3 +107,16 @@ def test_an_empty_root_is_the_current_directory(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir("/")
     with pytest.raises(UsageError):
         settings.state_root("")
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_user_namespaces
+def test_root_of_a_namespace_with_the_hosts_maps(tmp_path: Path) -> None:
+    def inside() -> str:
+        settings.environ.update({b"XDG_RUNTIME_DIR": os.fsencode(tmp_path), b"USER": b"somebody"})
+        namespace = os.open(path, os.O_RDONLY)
+        k.setns(namespace, k.CLONE_NEWUSER)
+        return settings.state_root(None)
+
+    with user_namespace("0 0 4294967295\n", "0 0 4294967295\n") as path:
+        assert in_child(inside) == str(tmp_path / "pyoci")

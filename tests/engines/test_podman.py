@@ -87,12 +87,19 @@ def test_a_user_with_a_capability(podman: Podman, runtime: Runtime) -> None:
     assert int(status_field(podman.run(runtime, *words).ok().out, "CapAmb"), 16) == 1 << 12
 
 
-def test_mapped_ids(podman: Podman, runtime: Runtime) -> None:
+def test_mapped_ids(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:
     maps = ("--uidmap", "0:100000:5000", "--gidmap", "0:100000:5000")
     shown = (
         podman.run(runtime, "--rm", *maps, NAME, "sh", "-c", "id -u; cat /proc/self/uid_map; stat -c %u /bin").ok().out
     )
     assert shown.split() == ["0", "0", "100000", "5000", "0"]
+    if runtime.name != "pyoci":
+        return  # podman gives the path of another's and a map that means nothing, which runc refuses from 1.2 on
+    name = fresh()
+    podman.run(runtime, "--detach", "--name", name, *maps, NAME, "pause").ok()
+    shown = podman.run(runtime, "--rm", "--userns", f"container:{name}", NAME, "cat", "/proc/self/uid_map").ok().out
+    assert shown.split() == ["0", "100000", "5000"]
+    podman.call("rm", "--force", "--time", "1", name).ok()
 
 
 def test_ids_of_its_own(podman: Podman, runtime: Runtime, fresh: Callable[[], str]) -> None:

@@ -306,11 +306,24 @@ def test_cgroups_can_be_done_without(container: Container) -> None:
     """crun's option, which podman gives for --cgroups=disabled."""
     if container.runtime.name == "runc":
         pytest.skip("runc has no such option")
-    container.mounts[:] = [entry for entry in container.mounts if entry["type"] != "cgroup"]
     del container.linux["resources"]
+    if container.runtime.name != "pyoci":
+        container.mounts[:] = [entry for entry in container.mounts if entry["type"] != "cgroup"]
+    for entry in container.mounts:
+        if entry["type"] == "cgroup":
+            entry["options"].remove("ro")
+    container.process["args"] = ["sleep", "1000"]
     container.write_config()
     container.call("--cgroup-manager", "disabled", "create", "--bundle", str(container.bundle), container.id).ok()
     container.pid = container.state()["pid"]
     assert container.id not in Path(f"/proc/{container.pid}/cgroup").read_text()
     container.start().ok()
+    if container.runtime.name == "pyoci":
+        seen = container.exec("find", "/sys/fs/cgroup/", "-name", "cgroup.procs", "-exec", "cat", "{}", "+").out
+        assert "1" in seen.split(), "the container is in one of the cgroups that it sees"
+        attempts = (
+            "for procs in $(find /sys/fs/cgroup/ -name cgroup.procs); do mkdir ${procs%/*}/made && echo made; done"
+        )
+        assert container.exec("sh", "-c", attempts).out == ""
+    container.kill("KILL").ok()
     eventually("its end", lambda: container.status == "stopped")

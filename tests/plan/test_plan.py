@@ -225,8 +225,19 @@ def test_sockets_that_are_handed_on() -> None:
 def test_without_cgroups() -> None:
     """Not even the device rules that every container has otherwise."""
     plan = planned(config(linux={"resources": {"devices": [{"allow": False, "access": "rwm"}]}}), cgroups=False)
-    assert (plan.cgroup.paths, plan.cgroup.directories, plan.cgroup_view.hierarchies) == ({}, (), ())
+    assert (plan.cgroup.paths, plan.cgroup.directories) == ({}, ())
     assert (plan.cgroup.before, plan.cgroup.after, plan.cgroup.program, plan.warnings) == ((), (), None, ())
+
+
+@pytest.mark.parametrize("found", [(hosts.V1, hosts.V1_SELF), (hosts.V2, hosts.V2_SELF)])
+@pytest.mark.parametrize("kinds", [("mount",), ("mount", "cgroup")])
+def test_without_cgroups_ours_are_shown(found: tuple[str, str], kinds: tuple[str, ...]) -> None:
+    there = layout.parse(*found)
+    changed = config(linux={"namespaces": [{"type": kind} for kind in kinds]})
+    view = planned(changed, host(cgroups=there), cgroups=False).cgroup_view
+    ours = {hierarchy.directory(hierarchy.own) for hierarchy in there.hierarchies.values()}
+    assert {hierarchy.ours for hierarchy in view.hierarchies} == ours
+    assert {hierarchy.path for hierarchy in view.hierarchies} == {""}
 
 
 def test_limits_without_cgroups() -> None:
@@ -250,6 +261,25 @@ def test_a_filter() -> None:
     plan = planned(config(linux={"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}))
     assert plan.seccomp is not None
     assert planned(config(linux={"seccomp": None})).seccomp is None
+
+
+def test_mappings_beside_a_user_namespace_to_be_joined() -> None:
+    users = [{"type": "mount"}, {"type": "user", "path": "/run/users"}]
+    lines = [{"containerID": 0, "hostID": 1000, "size": 10}]
+    linux = {"namespaces": users, "uidMappings": lines, "gidMappings": lines}
+    there = host(joined_maps=(((0, 1000, 10),), ((0, 1000, 10),)))
+    (warning,) = planned(config(linux=linux), there).warnings
+    assert "/run/users" in warning
+    with pytest.raises(SpecError, match=r"/linux/gidMappings .*/run/users"):
+        planned(config(linux=linux), host(joined_maps=(((0, 1000, 10),), ((0, 2000, 10),))))
+
+
+def test_whose_a_cgroup_is_in_a_joined_user_namespace() -> None:
+    linux = {"namespaces": [{"type": kind} for kind in ("mount", "cgroup")] + [{"type": "user", "path": "/run/users"}]}
+    mounts = [{"destination": "/sys/fs/cgroup", "type": "cgroup"}]
+    there = host(joined_maps=(((0, 1000, 10),), ()))
+    assert planned(config(linux=linux, mounts=mounts), there).cgroup.owner == 1000
+    assert planned(config(linux=linux, mounts=mounts)).cgroup.owner == -1
 
 
 def test_warnings_of_every_part() -> None:

@@ -233,12 +233,16 @@ def test_what_the_cgroup_mount_shows() -> None:
     view = CgroupView(
         unified=False,
         namespaced=False,
-        hierarchies=(CgroupHierarchy(name="cpu,cpuacct", parameters=(), path="/cg/box"),),
+        hierarchies=(
+            CgroupHierarchy(name="cpu,cpuacct", parameters=(), path="/cg/box"),
+            CgroupHierarchy(name="memory", parameters=(), path="", ours="/m/us"),
+        ),
         links=(Link(path="cpu", target="cpu,cpuacct"),),
     )
     mounts = (Mount(destination="/cg", kind="cgroup", type="cgroup"),)
     assert lines_of(PLAN.replace(mounts=mounts, cgroup_view=view), "what the cgroup mount shows") == [
         "cpu,cpuacct, bound from the host's: /cg/box",
+        "memory, bound from the host's: /m/us (read-only)",
         "cpu -> cpu,cpuacct",
     ]
 

@@ -12,7 +12,8 @@ import pytest
 from pyoci import syscalls as k
 from pyoci.cgroups import layout, manage
 from pyoci.plan.cgroup_view import plan_cgroup_view
-from pyoci.plan.model import CgroupHierarchy, CgroupView, Link, Mount
+from pyoci.plan.model import CgroupHierarchy, CgroupView, Link, Mount, Namespaces
+from pyoci.plan.mounts import plan_mounts
 from pyoci.rootfs.cgroupfs import mount_cgroups
 from pyoci.rootfs.mounts import Mounter
 from pyoci.rootfs.root import Root
@@ -32,6 +33,11 @@ def image(tmp_path: Path) -> Path:
 
 def mount(attributes: int = READ_ONLY) -> Mount:
     return Mount(destination="/cg", kind="cgroup", type="cgroup", attr_set=attributes)
+
+
+def mount_with(*options: str) -> Mount:
+    listed = [{"destination": "/cg", "type": "cgroup", "options": list(options)}]
+    return plan_mounts(listed, "/", Namespaces(new=0))[0]
 
 
 def view_of(path: str, namespaced: bool) -> CgroupView:
@@ -154,6 +160,20 @@ def test_without_a_cgroup_of_its_own_ours_is_shown_but_read_only(image: Path, tm
     assert shown(image, view, look, k.MOUNT_ATTR_NOSUID) == [True, "ro"]
 
 
+def test_without_a_cgroup_of_its_own_the_unified_hierarchy_is_read_only(image: Path) -> None:
+    view = CgroupView(
+        unified=True, namespaced=True, hierarchies=(CgroupHierarchy(name="", parameters=(), path="", ours="/none"),)
+    )
+    assert seen_of(image, view, mount_with("rw")) == [["ro,relatime", ""]]
+
+
+@pytest.mark.needs_cgroup_v1
+def test_without_a_cgroup_of_its_own_each_hierarchy_is_read_only(image: Path) -> None:
+    hierarchy = CgroupHierarchy(name="memory", parameters=(("memory", None),), path="", ours="/none")
+    view = CgroupView(unified=False, namespaced=True, hierarchies=(hierarchy,))
+    assert seen_of(image, view, mount_with("rw")) == [["rw,relatime", ""], ["ro,relatime", ""]]
+
+
 def test_nothing_to_be_shown(image: Path) -> None:
     hierarchy = CgroupHierarchy(name="memory", parameters=(), path="")
     view = CgroupView(unified=False, namespaced=False, hierarchies=(hierarchy,))
@@ -175,3 +195,56 @@ def test_links_beside_a_hierarchy(image: Path, tmp_path: Path) -> None:
         return [entries, is_mounted(image / "cg/cpu,cpuacct"), os.path.samefile(image / "cg/cpu", tmp_path)]
 
     assert shown(image, view, look) == [{"cpu": True, "cpuacct": True, "cpu,cpuacct": False}, True, True]
+
+
+def seen_of(image: Path, view: CgroupView, wanted: Mount) -> list[list[str]]:
+    """The options and the propagation of the mount on top, and of the one below it if there is one."""
+
+    def inside(root: Root) -> list[list[str]]:
+        mounter = Mounter(root, 0, "")
+        mount_cgroups(mounter, wanted, view)
+        mounter.finish()
+        points = [point for point in (image / "cg", image / "cg/memory") if is_mounted(point)]
+        infos = [mountinfo(point) for point in points]
+        return [[info["options"], info["propagation"].partition(":")[0]] for info in infos]
+
+    found: list[list[str]] = in_root(image, inside)
+    return found
+
+
+UNIFIED = CgroupView(
+    unified=True, namespaced=True, hierarchies=(CgroupHierarchy(name="", parameters=(), path="/none"),)
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["rro"], ["ro,relatime", ""]),
+        (["ro", "rrw", "rnosuid"], ["rw,nosuid,relatime", ""]),
+        (["rnoatime", "rshared"], ["rw,noatime", "shared"]),
+    ],
+)
+def test_what_is_for_the_whole_tree_is_for_the_unified_hierarchy(
+    image: Path, options: list[str], shown: list[str]
+) -> None:
+    assert seen_of(image, UNIFIED, mount_with(*options)) == [shown]
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["rro"], [["ro,relatime", ""]] * 2),
+        (["ro", "rrw", "rnosuid"], [["rw,nosuid,relatime", ""]] * 2),
+        (["noatime"], [["rw,noatime", ""]] * 2),
+        (["rnoatime", "rshared"], [["rw,noatime", "shared"]] * 2),
+        (["shared"], [["rw,relatime", "shared"], ["rw,relatime", ""]]),
+    ],
+)
+@pytest.mark.parametrize("namespaced", [False, pytest.param(True, marks=pytest.mark.needs_cgroup_v1)])
+def test_what_is_for_the_whole_tree_is_for_each_hierarchy(
+    image: Path, tmp_path: Path, options: list[str], shown: list[list[str]], namespaced: bool
+) -> None:
+    hierarchy = CgroupHierarchy(name="memory", parameters=(("memory", None),), path=str(tmp_path))
+    view = CgroupView(unified=False, namespaced=namespaced, hierarchies=(hierarchy,))
+    assert seen_of(image, view, mount_with(*options)) == shown
