@@ -27,6 +27,7 @@ from pyoci.rootfs.enter import (
     clone_null,
     close_paths,
     enter_root,
+    make_cwd,
     make_root_readonly,
     prepare_root,
     set_propagation,
@@ -206,6 +207,10 @@ class Init:
     def enter_root(self) -> None:
         enter_root(self.plan.rootfs, self.root)
 
+    def make_cwd(self) -> None:
+        """In the root, where links end in it, and before that or a file system in it becomes read-only."""
+        make_cwd(self.root, self.plan.process.cwd)
+
     def set_up_terminal(self) -> None:
         """In the container's own devpts, and before /dev may become read-only."""
         process = self.plan.process
@@ -304,6 +309,7 @@ STEPS: tuple[Callable[[Init], None], ...] = (
     Init.make_devices,
     Init.run_hooks,
     Init.enter_root,
+    Init.make_cwd,
     Init.set_up_terminal,
     Init.close_root,
     Init.prepare_waiting,

@@ -24,7 +24,6 @@ from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 from pyoci.executable import find_executable
 from pyoci.process import channel as messages
-from pyoci.rootfs.root import Root
 from pyoci.terminal import own_stdio
 from pyoci.users import home_directory
 
@@ -110,7 +109,6 @@ class Program:
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
             env.append(b"HOME=" + home_directory(root_fd, process.uid, proc))
-        self._make_cwd(root_fd, proc)
         own_stdio(process.uid)
         try:
             k.close_range(_FIRST_FD + preserve_fds, _LAST_FD, k.CLOSE_RANGE_CLOEXEC)
@@ -151,21 +149,6 @@ class Program:
         listener = filter.load()
         if listener >= 0:
             self._hand_over(self.channel, listener)
-
-    def _make_cwd(self, root_fd: int, proc: int) -> None:
-        """The working directory, made if it is missing; it is entered later, as the user."""
-        if self.process.cwd == "/":
-            return
-        try:
-            k.close(k.openat2(root_fd, self.process.cwd, k.O_PATH, resolve=_IN_ROOT))
-        except OSError as error:
-            if error.errno != ENOENT:
-                return
-            try:
-                root = Root(root_fd, "", proc)
-                k.close(root.make_directories([part for part in self.process.cwd.split("/") if part]))
-            except OSError as error:
-                raise failed(f"make the working directory {self.process.cwd}", error) from None
 
     def _become_user(self, root_fd: int) -> None:
         process = self.process

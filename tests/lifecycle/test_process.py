@@ -144,6 +144,17 @@ def test_a_missing_working_directory_is_made(container: Container) -> None:
     assert made.st_mode & 0o777 == 0o755
 
 
+def test_a_working_directory_is_made_in_what_is_to_be_readonly(container: Container) -> None:
+    container.config["root"]["readonly"] = True
+    container.mounts.append({"destination": "/srv", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]})
+    for directory in ("/made/for/this", "/srv/made"):
+        container.process["cwd"] = directory
+        assert container.output("sh", "-c", "pwd; touch here 2> /dev/null || echo read-only").split() == [
+            directory,
+            "read-only",
+        ]
+
+
 def test_a_working_directory_that_only_the_user_may_enter(container: Container) -> None:
     container.process["user"] = {"uid": 1000, "gid": 1000}
     container.process["cwd"] = "/private"

@@ -36,6 +36,8 @@ NAMES = [step.__name__ for step in STEPS]
         ("make_devices", "run_hooks", "hooks see the root complete"),
         ("run_hooks", "enter_root", "and the host still there"),
         ("enter_root", "set_up_terminal", "/dev/pts is the container's"),
+        ("enter_root", "make_cwd", "links of the image end in it"),
+        ("make_cwd", "close_root", "nothing can be made in what is read-only"),
         ("set_up_terminal", "close_root", "/dev may become read-only"),
         ("close_root", "become_program", "it takes rights that the program may not have"),
         ("prepare_waiting", "become_program", "so does the procfs for the fifo"),
