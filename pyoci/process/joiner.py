@@ -16,8 +16,6 @@ from pyoci.process.confine import become_root, confine, replace_null_streams, te
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
-from pyoci.rootfs.enter import make_cwd
-from pyoci.rootfs.root import Root
 from pyoci.terminal import become_controlling, open_pty, send_master
 
 TYPE_CHECKING = False
@@ -223,7 +221,6 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
         _set_up_terminal(join, root, proc)
         if channel.receive()[0] != messages.PLACED:
             k._exit(1)
-        make_cwd(Root(root, "", proc), join.process.cwd)
         program.set_limits(lambda request: _ask(channel, request))
         program.prepare(root, join.preserve_fds, proc, channel)
         for remark in program.remarks:

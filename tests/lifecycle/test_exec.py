@@ -185,6 +185,13 @@ def test_exec_in_the_directory_of_the_config(container: Container) -> None:
     assert container.exec("pwd").ok().out == "/tmp\n"
 
 
+def test_exec_in_a_directory_that_is_not_there(running: Container) -> None:
+    """It is made for init alone: here it may be a slip."""
+    result = running.exec("true", options=("--cwd", "/no/such"))
+    result.refused("chdir to cwd", "/no/such", "no such file or directory", status=255)
+    assert not (running.rootfs / "no").exists()
+
+
 @pytest.mark.parametrize(
     ("user", "answer"),
     [
