@@ -78,7 +78,7 @@ def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
     try:
         if not needs_stage(plan.namespaces):  # else the stage was, before it joined anything, and we are its child
             confine(TITLE)
-        k.umask(0)  # what is made here gets exactly the mode that the plan says
+        init.callers_umask = k.umask(0)  # what is made here gets exactly the mode that the plan says
         for step in STEPS:
             step(init)
         report = init.await_start()
@@ -95,6 +95,7 @@ class Init:
     root: Root
     mounter: Mounter
     waiting: Waiting
+    callers_umask = 0o022
 
     def __init__(self, plan: Plan, handed: Handed, channel: Channel) -> None:
         self.plan, self.handed, self.channel = plan, handed, channel
@@ -201,7 +202,9 @@ class Init:
         self.await_placed()
         self.ask(messages.HOOKS)
         if hooks.createContainer:
+            k.umask(self.callers_umask)  # as for the hooks that the launcher runs
             run_hooks("createContainer", list(hooks.createContainer), self.state_json(), directory=self.plan.bundle)
+            k.umask(0)
         self.root.look_again()
 
     def enter_root(self) -> None:

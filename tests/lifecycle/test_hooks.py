@@ -182,6 +182,19 @@ def test_a_hook_without_args_gets_its_path(container: Container, notes: Path) ->
     assert (notes / "args").read_text() == f"{script} 0\n"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_umask_of_a_hook_is_its_callers(container: Container, notes: Path, kind: str) -> None:
+    """But for startContainer hooks, which run when the process has what is its own."""
+    add(container, kind, hook(f"umask > {notes}/umask; : > {notes}/file"))
+    container.create(args=["true"], umask=0o27).ok()
+    container.call("start", container.id, umask=0o27).ok()
+    container.wait()
+    container.call("delete", container.id, umask=0o27).ok()
+    wanted = 0o22 if kind == "startContainer" else 0o27
+    assert int((notes / "umask").read_text(), 8) == wanted
+    assert (notes / "file").stat().st_mode & 0o777 == 0o666 & ~wanted
+
+
 def test_hooks_may_ignore_their_input(container: Container) -> None:
     add(container, "createRuntime", hook("exec <&-; exit 0"))
     container.config["annotations"] = {"big": "x" * 200_000}
