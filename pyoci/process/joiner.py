@@ -74,13 +74,18 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
     )
     ours, theirs = pair()
     undo = _prepare_inheritance(join)
-    pid, pidfd, born_there = _clone(join)
-    if pid == 0:
-        try:
-            ours.close()
-            _run(join, program, theirs, proc)
-        finally:
-            k._exit(255)
+    before = k.hold_signals()  # an interrupt in the joiner would have it go on as if it were us
+    try:
+        pid, pidfd, born_there = _clone(join)
+        if pid == 0:
+            try:
+                ours.close()
+                _run(join, program, theirs, proc)
+            finally:
+                k._exit(255)
+    except BaseException:
+        k.let_signals(before)
+        raise
     theirs.close()
     k.close(proc)
     if join.doors:
@@ -89,6 +94,7 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
         k.close(join.console)
     remarks: list[str] = []
     try:
+        k.let_signals(before)
         undo()
         if join.process.oom_score_adj is not None and not join.inherits_score:
             set_oom_score(str(pid), join.process.oom_score_adj)

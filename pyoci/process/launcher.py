@@ -80,15 +80,19 @@ class Launcher:
         makes_user = bool(namespaces.new & k.CLONE_NEWUSER)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 1)  # or its maps would belong to the host's root, out of our reach if we are not
-        self.pid, self.pidfd, born_there = clone_init(namespaces, handed.joins, doors)
-        if self.pid == 0:
-            try:
-                self.channel.close()
-                if needs_stage(namespaces):
-                    handed.joins.clear()
-                init_process.run(self.plan, handed, theirs)
-            finally:
-                k._exit(1)  # whatever happens, the launcher's code and its ways to undo things are not for init
+        before = k.hold_signals()  # an interrupt in init would undo what we make, until init leaves our code for good
+        try:
+            self.pid, self.pidfd, born_there = clone_init(namespaces, handed.joins, doors)
+            if self.pid == 0:
+                try:
+                    self.channel.close()
+                    if needs_stage(namespaces):
+                        handed.joins.clear()
+                    init_process.run(self.plan, handed, theirs)
+                finally:
+                    k._exit(1)  # whatever happens, the launcher's code and its ways to undo things are not for init
+        finally:
+            k.let_signals(before)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 0)
         if inherits_score:

@@ -94,17 +94,22 @@ def _user_namespace(mapping: Mapping) -> int:
         except OSError as error:
             raise failed(f"open the user namespace {mapping.user_namespace}", error) from None
     waiting, release = k.pipe2(k.O_CLOEXEC)
+    before = k.hold_signals()  # an interrupt that is meant for us must not have the child go our ways
     try:
         pid, pidfd = k.clone3(k.CLONE_NEWUSER)
+        if pid == 0:
+            try:
+                k.close(release)
+                k.read(waiting, 1)  # until the launcher has what it wants, or is gone
+            finally:
+                k._exit(0)
     except OSError as error:
+        k.let_signals(before)
         raise failed("make a user namespace for an id-mapped mount", error) from None
-    if pid == 0:
-        k.close(release)
-        k.read(waiting, 1)  # until the launcher has what it wants, or is gone
-        k._exit(0)
     k.close(waiting)
     k.close(pidfd)
     try:
+        k.let_signals(before)
         write_id_maps(pid, mapping.uid_map, mapping.gid_map)
         return k.open(f"/proc/{pid}/ns/user", k.O_RDONLY | k.O_CLOEXEC)
     except OSError as error:
