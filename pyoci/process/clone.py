@@ -14,6 +14,7 @@ from pyoci import syscalls as k
 from pyoci.errors import StageFailed, failed, reason
 from pyoci.process.channel import FAILED, STAGED, Channel, pair
 from pyoci.process.confine import confine, text_of
+from pyoci.rootfs.root import open_proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def clone_init(
         def prepare() -> None:
             confine(TITLE)
             # The host's, as long as it is at hand: in a mount namespace that is joined it may be anything.
-            proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+            proc = open_proc()
             join_all(joins)
             if namespaces.time_offsets:
                 _set_clocks(namespaces.time_offsets, proc)

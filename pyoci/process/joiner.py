@@ -16,6 +16,7 @@ from pyoci.process.confine import become_root, confine, replace_null_streams, te
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
+from pyoci.rootfs.root import open_proc
 from pyoci.terminal import become_controlling, open_pty, send_master
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
 
     Raises PyociError if it cannot be executed.
     """
-    proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+    proc = open_proc()
     program = Program(
         join.process, join.seccomp, join.seccomp_flags, in_user_namespace=bool(join.namespaces & k.CLONE_NEWUSER)
     )

@@ -19,6 +19,7 @@ from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
+from pyoci.rootfs.root import open_proc
 from pyoci.seccomp import FLAG_NEW_LISTENER
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ class Launcher:
         namespaces, process = self.plan.namespaces, self.plan.process
         doors = None if self.plan.cgroup.unit else Doors(self.paths)
         handed = Handed(
-            proc=_open("/proc", k.O_PATH | k.O_DIRECTORY),
+            proc=open_proc(),
             fifo=_open(fifo, k.O_PATH),
             console=console,
             joins=open_joins(namespaces),
