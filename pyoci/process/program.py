@@ -154,8 +154,7 @@ class Program:
         process = self.process
         capabilities.before_user_change(process.capabilities)
         entered = _enter(root_fd, process.cwd, tolerate=EACCES)
-        if process.umask is not None:
-            k.umask(process.umask)
+        k.umask(process.umask)
         set_user(process)
         if not entered:
             _enter(root_fd, process.cwd, tolerate=0)

@@ -33,7 +33,7 @@ def process(*args: str, **more: Any) -> Process:
         "uid": 0,
         "gid": 0,
         "groups": (),
-        "umask": None,
+        "umask": 0o22,
         "terminal": False,
         "console_size": (0, 0),
         "no_new_privileges": False,
