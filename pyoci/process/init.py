@@ -85,6 +85,8 @@ def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
         init.program.execute()
     except BaseException as error:
         report(text_of(error))
+        if more := init.program.explanation():
+            init.waiting.add(more)
     finally:
         k._exit(1)
 

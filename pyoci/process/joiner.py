@@ -172,7 +172,7 @@ def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
         elif kind == messages.LISTENER and join.agent:
             join.agent.introduce(channel, payload, pid, pidfd, join.init_pid)
         else:
-            raise _failure(payload)
+            raise _failure(payload + (channel.receive()[1] if ready else b""))  # what there is to add, or the end
 
 
 def _failure(payload: bytes) -> StageFailed:
@@ -238,6 +238,8 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
     except BaseException as error:
         try:
             channel.send(messages.FAILED, text_of(error).encode("utf-8", "backslashreplace"))
+            if more := program.explanation():
+                channel.send(messages.FAILED, more.encode("utf-8", "backslashreplace"))
         except OSError:
             pass  # the launcher is gone, and with it whoever wanted to know
     finally:

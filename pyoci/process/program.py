@@ -22,7 +22,7 @@ from errno import EACCES, ENOENT, ENOSYS, EPERM
 from pyoci import capabilities, seccomp
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
-from pyoci.executable import find_executable
+from pyoci.executable import explain, find_executable
 from pyoci.process import channel as messages
 from pyoci.terminal import own_stdio
 from pyoci.users import home_directory
@@ -48,6 +48,8 @@ class Program:
 
     image: k.ExecImage
     env: list[str]
+    refused = 0
+    """The errno with which the kernel has refused to execute it."""
 
     def __init__(self, process: Process, filter_program: bytes, filter_flags: int, in_user_namespace: bool) -> None:
         """To be called before the clone: it loads what only some programs need."""
@@ -138,7 +140,13 @@ class Program:
         try:
             self.image.execute()
         except OSError as error:
+            self.refused = error.errno or 0
             raise failed(f"exec {self.process.args[0]}", error) from None
+
+    def explanation(self) -> str:
+        """What to add to the failure of `execute` when that has been told: the program's filter may end us for this."""
+        more = explain(self.image.path.decode("utf-8", "surrogateescape"), self.refused) if self.refused else ""
+        return f": {more}" if more else ""
 
     @property
     def confined(self) -> bool:

@@ -36,6 +36,10 @@ class Waiting:
         """Tell why the program cannot be executed."""
         k.write(self.fd, NOT_EXECUTED + text.encode("utf-8", "backslashreplace"))
 
+    def add(self, text: str) -> None:
+        """Add to that."""
+        k.write(self.fd, text.encode("utf-8", "backslashreplace"))
+
     def fail_hook(self, text: str) -> None:
         """Tell which hook has failed."""
         k.write(self.fd, HOOK_FAILED + text.encode("utf-8", "backslashreplace"))

@@ -281,6 +281,17 @@ def test_exec_detached_reports_a_missing_program(running: Container) -> None:
     )
 
 
+def test_exec_of_a_script_whose_interpreter_is_missing(running: Container) -> None:
+    script = running.rootfs / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    result = running.exec("/script")
+    if running.runtime.name == "pyoci":
+        result.refused('interpreter "/no/such/interpreter" is not in the container', status=255)
+    assert result.status
+    assert "exec /script: no such file or directory" in result.err
+
+
 def test_exec_of_a_process_file(running: Container) -> None:
     path = process_file(
         running, "sh", "-c", "pwd; id -u; id -g; echo $X", cwd="/tmp", user={"uid": 1000, "gid": 2000},

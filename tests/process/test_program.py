@@ -84,6 +84,7 @@ def executed(image: Path, wanted: Process, before: Callable[[], object] = lambda
             program.execute()
         except BaseException as error:
             os.write(told, str(error).encode())
+            os.write(told, program.explanation().encode())
         finally:
             os._exit(1)
     os.close(writing)
@@ -239,8 +240,13 @@ def test_a_program_in_no_format_that_the_kernel_knows(image: Path) -> None:
     (image / "bin/junk").chmod(0o755)
     (image / "bin/script").write_text("#!/no/such/interpreter\n")
     (image / "bin/script").chmod(0o755)
-    assert executed(image, process("junk")) == "refused: exec junk: exec format error"
-    assert executed(image, process("script")) == "refused: exec script: no such file or directory"
+    assert executed(image, process("junk")) == (
+        "refused: exec junk: exec format error: it is neither a program nor a script that names its interpreter after #!"
+    )
+    assert executed(image, process("script")) == (
+        "refused: exec script: no such file or directory: "
+        'its interpreter "/no/such/interpreter" is not in the container'
+    )
 
 
 def test_arguments_as_they_are(image: Path) -> None:
