@@ -11,9 +11,9 @@ from __future__ import annotations
 from errno import EPERM
 
 from pyoci import syscalls as k
-from pyoci.errors import StageFailed, failed, reason
+from pyoci.errors import StageFailed, failed
 from pyoci.process.channel import FAILED, STAGED, Channel, pair
-from pyoci.process.confine import confine, text_of
+from pyoci.process.confine import confine, said
 from pyoci.rootfs.root import open_proc
 
 TYPE_CHECKING = False
@@ -128,7 +128,9 @@ def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
     ours.close()
     k.waitpid(stage, 0)
     if kind != STAGED:
-        raise StageFailed(payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed")
+        raise StageFailed.heard(
+            payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed"
+        )
     pid = int(payload)
     return pid, k.pidfd_open(pid)
 
@@ -142,9 +144,9 @@ def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) ->
             return True
         channel.send(STAGED, b"%d" % pid)
     except OSError as error:
-        channel.send(FAILED, f"{_MAKING}: {reason(error)}".encode())
+        channel.send(FAILED, said(failed(_MAKING, error)))
     except BaseException as error:
-        channel.send(FAILED, text_of(error).encode("utf-8", "backslashreplace"))
+        channel.send(FAILED, said(error))
     return False
 
 

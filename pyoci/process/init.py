@@ -17,7 +17,7 @@ from pyoci.plan.model import Plan
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel
 from pyoci.process.clone import TITLE, join_all, needs_stage
-from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
+from pyoci.process.confine import become_root, confine, replace_null_streams, said, text_of
 from pyoci.process.program import Program
 from pyoci.process.waiting import Waiting
 from pyoci.record import Record
@@ -74,7 +74,7 @@ class Handed(Record):
 def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
     """Be init. Leaves by execve(2) or _exit(2) only."""
     init = Init(plan, handed, channel)
-    report: Callable[[str], None] = init.report
+    report: Callable[[BaseException], None] = init.report
     try:
         if not needs_stage(plan.namespaces):  # else the stage was, before it joined anything, and we are its child
             confine(TITLE)
@@ -84,7 +84,7 @@ def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
         report = init.await_start()
         init.program.execute()
     except BaseException as error:
-        report(text_of(error))
+        report(error)
         if more := init.program.explanation():
             init.waiting.add(more)
     finally:
@@ -105,10 +105,10 @@ class Init:
         self.in_user_namespace = plan.namespaces.has(k.CLONE_NEWUSER)
         self.placed = self.in_cgroup_namespace = False
 
-    def report(self, text: str) -> None:
+    def report(self, error: BaseException) -> None:
         """Tell the launcher what went wrong; if it is gone, nobody wants to know."""
         try:
-            self.channel.send(messages.FAILED, text.encode("utf-8", "backslashreplace"))
+            self.channel.send(messages.FAILED, said(error))
         except OSError:
             pass
 
@@ -271,7 +271,7 @@ class Init:
 
     # ------------------------------------------------------------------------------------------------------ and the waiting
 
-    def await_start(self) -> Callable[[str], None]:
+    def await_start(self) -> Callable[[BaseException], None]:
         """Let go of the launcher, wait for `start`, run the startContainer hooks. Where to report from then on."""
         for remark in self.program.remarks:
             self.channel.send(messages.REMARK, remark.encode())

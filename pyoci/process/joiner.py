@@ -12,7 +12,7 @@ from pyoci.errors import StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
-from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
+from pyoci.process.confine import become_root, confine, replace_null_streams, said
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
@@ -177,7 +177,9 @@ def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
 
 def _failure(payload: bytes) -> StageFailed:
     """What the process said, or that it could not say anything."""
-    return StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
+    return StageFailed.heard(
+        payload.decode("utf-8", "replace") or "the process was killed before it got to its program"
+    )
 
 
 def _clone(join: Join) -> tuple[int, int, bool]:
@@ -237,7 +239,7 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
         program.execute()
     except BaseException as error:
         try:
-            channel.send(messages.FAILED, text_of(error).encode("utf-8", "backslashreplace"))
+            channel.send(messages.FAILED, said(error))
             if more := program.explanation():
                 channel.send(messages.FAILED, more.encode("utf-8", "backslashreplace"))
         except OSError:

@@ -144,9 +144,9 @@ class Launcher:
             elif kind == messages.LISTENER and self.agent:
                 self.agent.introduce(self.channel, payload, self.pid, self.pidfd, self.pid)
             elif kind == messages.FAILED:
-                raise StageFailed(self._explained(payload.decode("utf-8", "replace")))
+                raise self._failure(payload)
             else:
-                raise StageFailed(self._explained("container init ended without a word"))
+                raise self._failure(b"")
         self._limit()
         self.channel.close()
 
@@ -170,9 +170,7 @@ class Launcher:
     def _learn_where_it_is(self) -> None:
         kind, payload = self.channel.receive()
         if kind != messages.ENTERED:
-            raise StageFailed(
-                self._explained(payload.decode("utf-8", "replace") or "container init ended without a word")
-            )
+            raise self._failure(payload)
         self.entered += messages.paths_of(payload)
 
     def _move_devices(self) -> None:
@@ -196,11 +194,12 @@ class Launcher:
         for kind in ("prestart", "createRuntime"):
             run_hooks(kind, list(getattr(self.plan.hooks, kind)), state, directory=self.plan.bundle)
 
-    def _explained(self, text: str) -> str:
+    def _failure(self, said: bytes) -> StageFailed:
         """What init said, or why it could not say anything: the limits may have been too low for it to live."""
+        failure = StageFailed.heard(said.decode("utf-8", "replace") or "container init ended without a word")
         if oom_kills(self.paths):
-            return f"container init was OOM-killed (memory limit too low?): {text}"
-        return text
+            return StageFailed(f"container init was OOM-killed (memory limit too low?): {failure.message}")
+        return failure
 
 
 def fifo_owner(plan: Plan) -> tuple[int, int]:

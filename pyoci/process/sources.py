@@ -10,7 +10,7 @@ from __future__ import annotations
 from errno import EINVAL
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError, failed
+from pyoci.errors import failed
 from pyoci.process.idmap import write_id_maps
 from pyoci.record import Record
 
@@ -81,9 +81,7 @@ def _map_ids(tree: int, user_namespace: int, mount: Mount, mapping: Mapping) -> 
         k.mount_setattr(tree, k.MOUNT_ATTR_IDMAP, userns_fd=user_namespace, recursive=mapping.recursive)
     except OSError as error:
         hint = ": its file system may not know id mappings (mount_setattr(2))" if error.errno == EINVAL else ""
-        raise PyociError(
-            failed(f"map the ids of {mount.source} for {mount.destination}", error).message + hint
-        ) from None
+        raise failed(f"map the ids of {mount.source} for {mount.destination}", error, hint) from None
 
 
 def _user_namespace(mapping: Mapping) -> int:

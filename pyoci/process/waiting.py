@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError
+from pyoci.process.confine import said
 from pyoci.process.exec_fifo import HOOK_FAILED, NOT_EXECUTED, OPENED
 from pyoci.rootfs.mounts import new_filesystem
 
@@ -32,9 +33,9 @@ class Waiting:
         k.close(self.proc)
         k.write(self.fd, OPENED)
 
-    def fail(self, text: str) -> None:
+    def fail(self, error: BaseException) -> None:
         """Tell why the program cannot be executed."""
-        k.write(self.fd, NOT_EXECUTED + text.encode("utf-8", "backslashreplace"))
+        k.write(self.fd, NOT_EXECUTED + said(error))
 
     def add(self, text: str) -> None:
         """Add to that."""

@@ -136,7 +136,7 @@ def test_reporting_to_nobody() -> None:
     ours, theirs = pair()
     ours.close()
     one = an_init(theirs)
-    one.report("whatever")  # raises nothing
+    one.report(PyociError("whatever"))  # raises nothing
     os.close(one.handed.proc)
     theirs.close()
 
