@@ -113,10 +113,13 @@ def clone_into(flags: int, doors: Doors | None) -> tuple[int, int, bool]:
 def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
     """A child of ours that is born where a stage got to with `prepare`: (pid, pidfd), and in the child (0, -1).
 
-    Raises StageFailed.
+    Raises StageFailed, PyociError.
     """
     ours, theirs = pair()
-    stage = k.fork()
+    try:
+        stage = k.fork()
+    except OSError as error:
+        raise failed("make the process that enters the namespaces (fork)", error) from None
     if stage == 0:
         ours.close()
         if _clone_sibling(prepare, flags, theirs):

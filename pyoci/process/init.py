@@ -193,7 +193,10 @@ class Init:
         """Only in our cgroup: the namespace's root is where we are when it is made (cgroup_namespaces(7))."""
         self.await_placed()
         if self.plan.namespaces.new & k.CLONE_NEWCGROUP and not self.in_cgroup_namespace:
-            k.unshare(k.CLONE_NEWCGROUP)
+            try:
+                k.unshare(k.CLONE_NEWCGROUP)
+            except OSError as error:
+                raise failed("make the container's cgroup namespace", error) from None
             self.in_cgroup_namespace = True
 
     def run_hooks(self) -> None:
@@ -276,6 +279,7 @@ class Init:
         for remark in self.program.remarks:
             self.channel.send(messages.REMARK, remark.encode())
         waiting = self.waiting
+        waiting.check()
         k.prctl(k.PR_SET_PDEATHSIG, 0)
         self.channel.send(messages.READY)
         self.channel.close()

@@ -91,9 +91,9 @@ def _user_namespace(mapping: Mapping) -> int:
             return k.open(mapping.user_namespace, k.O_RDONLY | k.O_CLOEXEC)
         except OSError as error:
             raise failed(f"open the user namespace {mapping.user_namespace}", error) from None
-    waiting, release = k.pipe2(k.O_CLOEXEC)
     before = k.hold_signals()  # an interrupt that is meant for us must not have the child go our ways
     try:
+        waiting, release = k.pipe2(k.O_CLOEXEC)
         pid, pidfd = k.clone3(k.CLONE_NEWUSER)
         if pid == 0:
             try:

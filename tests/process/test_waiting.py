@@ -15,6 +15,7 @@ from pyoci.process import exec_fifo
 from pyoci.process.exec_fifo import Starter
 from pyoci.process.waiting import Waiting
 from tests.forked import in_child
+from tests.rootfs.roots import descriptors, refusal
 
 
 @pytest.fixture
@@ -59,6 +60,21 @@ def test_both_sides(fifo: str, fails: bool) -> None:
         finally:
             os._exit(0)
     assert start(fifo, pid) == (["exec x \\udcff: exec format error", 8] if fails else [])
+
+
+def test_a_fifo_that_cannot_be_opened(fifo: str) -> None:
+    """Told while there is a launcher to hear it: once init waits there is nobody."""
+    descriptor, proc = handed(fifo)
+    waiting = Waiting(descriptor, proc)
+    before = descriptors()
+    waiting.check()
+    assert descriptors() == before
+    os.close(descriptor)
+    for action in (waiting.check, waiting.wait):
+        assert refusal(action) == "open the exec fifo to wait for the start: no such file or directory"
+    os.close(waiting.proc)
+    if waiting.proc != proc:
+        os.close(proc)
 
 
 @pytest.mark.needs_root
