@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 
 class PyociError(Exception):
-    """`message` is one line in plain words that names the step and the object; `exit_code` is for the command line."""
+    """`message` is one line in plain words that names the step and the object; `exit_code` is for the command line, `errno`
+    the kernel's reason, if it was the kernel that refused.
+    """
 
     exit_code = 1
+    errno: int | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -77,6 +80,22 @@ class InvalidOperation(StateError):
 class StageFailed(PyociError):
     """A step of the container's own process failed before the program ran."""
 
+    @classmethod
+    def heard(cls, said: str) -> StageFailed:
+        """What that process said of it: see `said_of`."""
+        number, zero, text = said.partition("\0")
+        if not (zero and number.isdigit()):
+            return cls(said)
+        failure = cls(text)
+        failure.errno = int(number)
+        return failure
+
+
+def said_of(error: BaseException, text: str) -> str:
+    """A failure in the form that `StageFailed.heard` understands: its errno, if there is one, and NUL go before the text."""
+    number = error.errno if isinstance(error, (OSError, PyociError)) else None
+    return text if number is None else f"{number}\0{text}"
+
 
 class HookFailed(PyociError):
     """A hook could not be run, ended with an error or took too long."""
@@ -102,6 +121,8 @@ def describe(error: OSError) -> str:
     return f"{name.decode('utf-8', 'replace') if isinstance(name, bytes) else name}: {reason(error)}"
 
 
-def failed(step: str, error: OSError) -> PyociError:
-    """An OSError as the failure of a named step: `failed("mount /proc", error)`."""
-    return PyociError(f"{step}: {reason(error)}")
+def failed(step: str, error: OSError, hint: str = "") -> PyociError:
+    """An OSError as the failure of a named step: `failed("mount /proc", error)`. hint: what to say behind the reason."""
+    failure = PyociError(f"{step}: {reason(error)}{hint}")
+    failure.errno = error.errno
+    return failure

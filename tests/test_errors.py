@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from pyoci import errors
-from pyoci.errors import PyociError, describe, failed, reason
+from pyoci.errors import PyociError, StageFailed, describe, failed, reason, said_of
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,22 @@ def test_a_failed_step() -> None:
     error = failed("mount /proc", OSError(errno.EBUSY, ""))
     assert type(error) is PyociError
     assert (error.message, str(error), error.exit_code) == (("mount /proc: device or resource busy",) * 2 + (1,))
+    assert error.errno == errno.EBUSY
+    assert failed("mount /proc", OSError(errno.EBUSY, ""), " (so)").message == f"{error.message} (so)"
+
+
+@pytest.mark.parametrize("number", [None, errno.EBUSY])
+@pytest.mark.parametrize("text", ["mount /proc: why", "", "a\0b"])
+def test_what_goes_from_one_process_to_the_other(number: int | None, text: str) -> None:
+    error = PyociError(text)
+    error.errno = number
+    heard = StageFailed.heard(said_of(error, text))
+    assert (heard.message, str(heard), heard.errno) == (text, text, number)
+
+
+def test_the_kernels_own_error_on_its_way() -> None:
+    assert StageFailed.heard(said_of(OSError(errno.EBUSY, ""), "x")).errno == errno.EBUSY
+    assert StageFailed.heard(said_of(KeyError("x"), "x")).errno is None
 
 
 def test_words_that_engines_look_for() -> None:

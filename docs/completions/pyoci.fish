@@ -124,7 +124,7 @@ complete -c pyoci -n '__pyoci_in exec' -l no-new-privs -d 'Set or, with =false, 
 complete -c pyoci -n '__pyoci_in exec' -l apparmor -x -d 'Confine the process by this AppArmor profile'
 complete -c pyoci -n '__pyoci_in exec' -l process-label -x -d 'Run the process with this SELinux label'
 complete -c pyoci -n '__pyoci_in exec' -l cgroup -x -d 'Put the process in a cgroup below that of the container'
-complete -c pyoci -n '__pyoci_in exec' -l preserve-fds -x -d 'Pass on N more open file descriptors, counted from 3 + $LISTEN_FDS'
+complete -c pyoci -n '__pyoci_in exec' -l preserve-fds -x -d 'Pass on N more open file descriptors, counted from 3'
 complete -c pyoci -n '__pyoci_in exec' -l ignore-paused -d 'Do not refuse if the container is paused'
 complete -c pyoci -n '__pyoci_in exec' -l help -s h -d 'Show this text'
 complete -c pyoci -n '__pyoci_at 1 exec' -a '(__pyoci_containers)'

@@ -205,9 +205,10 @@ def _details(error: BaseException) -> dict[str, object]:
     details: dict[str, object] = {"kind": type(error).__name__}
     if isinstance(error, SpecError) and error.problems:
         details["problems"] = [problem.asdict() for problem in error.problems if isinstance(problem, Record)]
-    cause = error if isinstance(error, OSError) else error.__cause__
-    if isinstance(cause, OSError) and cause.errno is not None:
-        details["errno"] = cause.errno
+    for known in (error, error.__cause__):
+        if isinstance(known, (OSError, PyociError)) and known.errno is not None:
+            details["errno"] = known.errno
+            break
     return details
 
 

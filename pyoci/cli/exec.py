@@ -126,7 +126,7 @@ Options end at the container's id: what follows belongs to the command.""",
             name="preserve-fds",
             kind=INT,
             metavar="N",
-            help="Pass on N more open file descriptors, counted from 3 + $LISTEN_FDS.",
+            help="Pass on N more open file descriptors, counted from 3.",
         ),
         Option(
             name="ignore-paused",

@@ -118,7 +118,8 @@ class Creation:
             self._make(bundle, plan, console)
             self._tell(receiver)
         except BaseException as error:
-            self._undo(bundle, error)
+            if k.getpid() == self.state.creator_pid:  # else it is a child of ours that got lost on its way
+                self._undo(bundle, error)
             raise
 
     def _make_launcher(self, plan: Plan, host: Host) -> Launcher:

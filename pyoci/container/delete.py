@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyoci.log import Log
     from pyoci.state import RuntimeState
 
+_X_OK = 1
 _PATIENCE = 10.0
 _LOOK_AGAIN = 100  # milliseconds
 
@@ -157,7 +158,9 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
         from pyoci.hooks import run_hooks  # most containers have none
 
         told = jsontext.dumps({**hook_state(state), "status": STOPPED, "pid": 0}).encode()
-        run_hooks("poststop", hooks, told, on_failure=lambda error: log.warning(error.message))
+        # In the bundle, as the others: but that may be gone by now, and a container without one can be deleted.
+        bundle = state.bundle if k.access(f"{state.bundle}/", _X_OK) else None
+        run_hooks("poststop", hooks, told, directory=bundle, on_failure=lambda error: log.warning(error.message))
     if failure is not None:
         raise failure
 

@@ -13,7 +13,7 @@ from pyoci.errors import PyociError, failed
 from pyoci.process.channel import REMARK, Channel
 from pyoci.process.program import Program
 from pyoci.rootfs.mounts import Mounter, open_source
-from pyoci.rootfs.root import Root, is_directory
+from pyoci.rootfs.root import Root, is_directory, open_proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,10 +88,9 @@ def _mount_root(path: str, place: str, parent_mount: str) -> Root:
         directory = k.open(place, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC)
         k.move_mount(tree, directory)
         k.close(directory)
-        proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
     except OSError as error:
         raise failed(step, error) from None
-    return Root(tree, place, proc)
+    return Root(tree, place, open_proc())
 
 
 def _place_bind(mounter: Mounter, mount: Mount, before: tuple[Mount, ...], bound: list[int]) -> str:

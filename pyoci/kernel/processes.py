@@ -277,6 +277,17 @@ def signalfd(signals: set[int]) -> int:
     return check(_signalfd(-1, address(mask), SFD_CLOEXEC | SFD_NONBLOCK))
 
 
+def hold_signals() -> Iterable[int]:
+    """Block every signal, so that no handler runs in a child before it has put us behind it: `let_signals` wants the answer."""
+    before: Iterable[int] = pthread_sigmask(SIG_BLOCK, valid_signals())
+    return before
+
+
+def let_signals(before: Iterable[int]) -> None:
+    """Block only what was blocked before `hold_signals`. Raises KeyboardInterrupt if that is what came meanwhile."""
+    pthread_sigmask(SIG_SETMASK, before)
+
+
 def reset_signals(blocked: Iterable[int] = (), kept: tuple[int, ...] = ()) -> None:
     """Every disposition but those `kept` back to the default, and only these signals blocked: none of either for a program
     about to be executed.

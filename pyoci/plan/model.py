@@ -182,7 +182,7 @@ class Process(Record):
     uid: int
     gid: int
     groups: tuple[int, ...]
-    umask: int | None
+    umask: int
     terminal: bool
     console_size: tuple[int, int]
     no_new_privileges: bool

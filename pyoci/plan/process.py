@@ -46,13 +46,13 @@ def plan_process(
     *,
     own_users: bool,
     keyring: bool,
-    default_umask: int | None = DEFAULT_UMASK,
+    default_umask: int | None = None,
 ) -> tuple[Process, list[str]]:
     """The program with all that it is given, and warnings. Raises SpecError where there is nothing to run.
 
     process: None in a config without one. Then nothing will run, and the waiting init has no more than root's bare id.
     linux: the container's, for what it has to say of each process in it. own_users: the container has a user namespace of
-    its own, and with it all capabilities, within it.
+    its own, and with it all capabilities, within it. default_umask: of a process that has none of its own, if not 022.
     """
     if process is None:
         process = {}
@@ -70,7 +70,7 @@ def plan_process(
         if value:
             warnings.append(f"/process/{pointer} is left out: it is for Windows")
     _check_labels(process, host)
-    umask = user.get("umask")
+    umasks = (user.get("umask"), default_umask, DEFAULT_UMASK)
     return Process(
         args=tuple(process.get("args") or ()),
         env=_last_of_each(process.get("env") or ()),
@@ -78,7 +78,7 @@ def plan_process(
         uid=user.get("uid") or 0,
         gid=user.get("gid") or 0,
         groups=tuple(user.get("additionalGids") or ()),
-        umask=default_umask if umask is None else umask,
+        umask=next(umask for umask in umasks if umask is not None),
         terminal=bool(process.get("terminal")),
         console_size=(size.get("height") or 0, size.get("width") or 0),
         no_new_privileges=bool(process.get("noNewPrivileges")),

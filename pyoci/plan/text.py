@@ -224,8 +224,7 @@ def _process(process: Process) -> Iterator[str]:
         f", additional groups {', '.join(map(str, process.groups))}" if process.groups else ""
     )
     yield f"working directory {process.cwd}"
-    if process.umask is not None:
-        yield f"umask {process.umask:04o}"
+    yield f"umask {process.umask:04o}"
     for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         held = capability_names(getattr(process.capabilities, name))
         yield f"capabilities, {name}: {' '.join(held) or 'none'}"

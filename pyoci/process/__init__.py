@@ -23,6 +23,6 @@ The two sides talk over one channel, in this order (only what a plan needs is sa
     writes the pid file, ends                waits on the exec fifo
 
 A step that fails in init comes back as FAILED with its text; a channel that closes without one means that init was
-killed. Once it waits on the fifo, init tells whoever opened it: one byte, then a text if the program cannot be executed,
-or the end of the stream because it was.
+killed; where a joiner's program was refused, another FAILED may add to it. Once it waits on the fifo, init tells whoever
+opened it: one byte, then a text if the program cannot be executed, or the end of the stream because it was.
 """

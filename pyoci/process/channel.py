@@ -7,6 +7,7 @@ The message kinds and their order stand in the docstring of the package.
 from __future__ import annotations
 
 from pyoci import syscalls as k
+from pyoci.errors import failed
 
 ENTERED, MAPPED, PLACED, HOOKS, GO, LIMITS, LISTENER = b"E", b"M", b"P", b"H", b"G", b"L", b"N"
 READY, FAILED, REMARK, STAGED = b"R", b"F", b"W", b"S"
@@ -49,8 +50,11 @@ class Channel:
 
 
 def pair() -> tuple[Channel, Channel]:
-    """Two connected ends, close-on-exec."""
-    one, other = k.seqpacket_pair()
+    """Two connected ends, close-on-exec. Raises PyociError."""
+    try:
+        one, other = k.seqpacket_pair()
+    except OSError as error:
+        raise failed("make a socket pair to talk with a process of ours", error) from None
     return Channel(one), Channel(other)
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from errno import EPERM
 
 from pyoci import syscalls as k
-from pyoci.errors import StageFailed, failed, reason
+from pyoci.errors import StageFailed, failed
 from pyoci.process.channel import FAILED, STAGED, Channel, pair
-from pyoci.process.confine import confine, text_of
+from pyoci.process.confine import confine, said
+from pyoci.rootfs.root import open_proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def clone_init(
         def prepare() -> None:
             confine(TITLE)
             # The host's, as long as it is at hand: in a mount namespace that is joined it may be anything.
-            proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+            proc = open_proc()
             join_all(joins)
             if namespaces.time_offsets:
                 _set_clocks(namespaces.time_offsets, proc)
@@ -112,10 +113,13 @@ def clone_into(flags: int, doors: Doors | None) -> tuple[int, int, bool]:
 def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
     """A child of ours that is born where a stage got to with `prepare`: (pid, pidfd), and in the child (0, -1).
 
-    Raises StageFailed.
+    Raises StageFailed, PyociError.
     """
     ours, theirs = pair()
-    stage = k.fork()
+    try:
+        stage = k.fork()
+    except OSError as error:
+        raise failed("make the process that enters the namespaces (fork)", error) from None
     if stage == 0:
         ours.close()
         if _clone_sibling(prepare, flags, theirs):
@@ -127,7 +131,9 @@ def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
     ours.close()
     k.waitpid(stage, 0)
     if kind != STAGED:
-        raise StageFailed(payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed")
+        raise StageFailed.heard(
+            payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed"
+        )
     pid = int(payload)
     return pid, k.pidfd_open(pid)
 
@@ -141,9 +147,9 @@ def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) ->
             return True
         channel.send(STAGED, b"%d" % pid)
     except OSError as error:
-        channel.send(FAILED, f"{_MAKING}: {reason(error)}".encode())
+        channel.send(FAILED, said(failed(_MAKING, error)))
     except BaseException as error:
-        channel.send(FAILED, text_of(error).encode("utf-8", "backslashreplace"))
+        channel.send(FAILED, said(error))
     return False
 
 

@@ -8,7 +8,7 @@ import gc
 import sys
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError, describe, failed
+from pyoci.errors import PyociError, describe, failed, said_of
 from pyoci.rootfs.root import reopen
 
 
@@ -39,12 +39,17 @@ def _settle_codecs() -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """An error in one line, for the channel."""
+    """An error in one line."""
     if isinstance(error, PyociError):
         return error.message
     if isinstance(error, OSError):
         return describe(error)
     return f"internal error in the container's process: {type(error).__name__}: {error}"
+
+
+def said(error: BaseException) -> bytes:
+    """The same as it goes over the channel, and to `start`: StageFailed.heard understands it."""
+    return said_of(error, text_of(error)).encode("utf-8", "backslashreplace")
 
 
 def become_root() -> None:

@@ -74,7 +74,7 @@ class Starter:
         if said[:1] == HOOK_FAILED:
             raise HookFailed(text)
         if said:
-            raise StageFailed(text)
+            raise StageFailed.heard(text)
 
     def _read(self, limit: int, patience: float | None = None) -> bytes:
         """The next bytes from init; none when it has closed the fifo or is gone. Raises TimeoutError."""

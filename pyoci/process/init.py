@@ -17,7 +17,7 @@ from pyoci.plan.model import Plan
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel
 from pyoci.process.clone import TITLE, join_all, needs_stage
-from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
+from pyoci.process.confine import become_root, confine, replace_null_streams, said, text_of
 from pyoci.process.program import Program
 from pyoci.process.waiting import Waiting
 from pyoci.record import Record
@@ -27,6 +27,7 @@ from pyoci.rootfs.enter import (
     clone_null,
     close_paths,
     enter_root,
+    make_cwd,
     make_root_readonly,
     prepare_root,
     set_propagation,
@@ -73,17 +74,19 @@ class Handed(Record):
 def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
     """Be init. Leaves by execve(2) or _exit(2) only."""
     init = Init(plan, handed, channel)
-    report: Callable[[str], None] = init.report
+    report: Callable[[BaseException], None] = init.report
     try:
         if not needs_stage(plan.namespaces):  # else the stage was, before it joined anything, and we are its child
             confine(TITLE)
-        k.umask(0)  # what is made here gets exactly the mode that the plan says
+        init.callers_umask = k.umask(0)  # what is made here gets exactly the mode that the plan says
         for step in STEPS:
             step(init)
         report = init.await_start()
         init.program.execute()
     except BaseException as error:
-        report(text_of(error))
+        report(error)
+        if more := init.program.explanation():
+            init.waiting.add(more)
     finally:
         k._exit(1)
 
@@ -94,6 +97,7 @@ class Init:
     root: Root
     mounter: Mounter
     waiting: Waiting
+    callers_umask = 0o022
 
     def __init__(self, plan: Plan, handed: Handed, channel: Channel) -> None:
         self.plan, self.handed, self.channel = plan, handed, channel
@@ -101,10 +105,10 @@ class Init:
         self.in_user_namespace = plan.namespaces.has(k.CLONE_NEWUSER)
         self.placed = self.in_cgroup_namespace = False
 
-    def report(self, text: str) -> None:
+    def report(self, error: BaseException) -> None:
         """Tell the launcher what went wrong; if it is gone, nobody wants to know."""
         try:
-            self.channel.send(messages.FAILED, text.encode("utf-8", "backslashreplace"))
+            self.channel.send(messages.FAILED, said(error))
         except OSError:
             pass
 
@@ -189,7 +193,10 @@ class Init:
         """Only in our cgroup: the namespace's root is where we are when it is made (cgroup_namespaces(7))."""
         self.await_placed()
         if self.plan.namespaces.new & k.CLONE_NEWCGROUP and not self.in_cgroup_namespace:
-            k.unshare(k.CLONE_NEWCGROUP)
+            try:
+                k.unshare(k.CLONE_NEWCGROUP)
+            except OSError as error:
+                raise failed("make the container's cgroup namespace", error) from None
             self.in_cgroup_namespace = True
 
     def run_hooks(self) -> None:
@@ -200,11 +207,17 @@ class Init:
         self.await_placed()
         self.ask(messages.HOOKS)
         if hooks.createContainer:
+            k.umask(self.callers_umask)  # as for the hooks that the launcher runs
             run_hooks("createContainer", list(hooks.createContainer), self.state_json(), directory=self.plan.bundle)
+            k.umask(0)
         self.root.look_again()
 
     def enter_root(self) -> None:
         enter_root(self.plan.rootfs, self.root)
+
+    def make_cwd(self) -> None:
+        """In the root, where links end in it, and before that or a file system in it becomes read-only."""
+        make_cwd(self.root, self.plan.process.cwd)
 
     def set_up_terminal(self) -> None:
         """In the container's own devpts, and before /dev may become read-only."""
@@ -261,11 +274,12 @@ class Init:
 
     # ------------------------------------------------------------------------------------------------------ and the waiting
 
-    def await_start(self) -> Callable[[str], None]:
+    def await_start(self) -> Callable[[BaseException], None]:
         """Let go of the launcher, wait for `start`, run the startContainer hooks. Where to report from then on."""
         for remark in self.program.remarks:
             self.channel.send(messages.REMARK, remark.encode())
         waiting = self.waiting
+        waiting.check()
         k.prctl(k.PR_SET_PDEATHSIG, 0)
         self.channel.send(messages.READY)
         self.channel.close()
@@ -304,6 +318,7 @@ STEPS: tuple[Callable[[Init], None], ...] = (
     Init.make_devices,
     Init.run_hooks,
     Init.enter_root,
+    Init.make_cwd,
     Init.set_up_terminal,
     Init.close_root,
     Init.prepare_waiting,

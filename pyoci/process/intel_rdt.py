@@ -122,7 +122,7 @@ def _failed(step: str, error: OSError, group: str) -> PyociError:
     hint = (
         f" ({said})" if said and said != "ok" else " (it has no more groups to give)" if error.errno == ENOSPC else ""
     )
-    return PyociError(failed(f"Intel RDT: {step}", error).message + hint)
+    return failed(f"Intel RDT: {step}", error, hint)
 
 
 def _write(path: str, text: str) -> None:

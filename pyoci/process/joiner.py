@@ -12,10 +12,11 @@ from pyoci.errors import StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
-from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
+from pyoci.process.confine import become_root, confine, replace_null_streams, said
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
+from pyoci.rootfs.root import open_proc
 from pyoci.terminal import become_controlling, open_pty, send_master
 
 TYPE_CHECKING = False
@@ -68,19 +69,24 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
 
     Raises PyociError if it cannot be executed.
     """
-    proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
+    proc = open_proc()
     program = Program(
         join.process, join.seccomp, join.seccomp_flags, in_user_namespace=bool(join.namespaces & k.CLONE_NEWUSER)
     )
     ours, theirs = pair()
     undo = _prepare_inheritance(join)
-    pid, pidfd, born_there = _clone(join)
-    if pid == 0:
-        try:
-            ours.close()
-            _run(join, program, theirs, proc)
-        finally:
-            k._exit(255)
+    before = k.hold_signals()  # an interrupt in the joiner would have it go on as if it were us
+    try:
+        pid, pidfd, born_there = _clone(join)
+        if pid == 0:
+            try:
+                ours.close()
+                _run(join, program, theirs, proc)
+            finally:
+                k._exit(255)
+    except BaseException:
+        k.let_signals(before)
+        raise
     theirs.close()
     k.close(proc)
     if join.doors:
@@ -89,6 +95,7 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
         k.close(join.console)
     remarks: list[str] = []
     try:
+        k.let_signals(before)
         undo()
         if join.process.oom_score_adj is not None and not join.inherits_score:
             set_oom_score(str(pid), join.process.oom_score_adj)
@@ -165,12 +172,14 @@ def _serve(join: Join, channel: Channel, pid: int, pidfd: int) -> list[str]:
         elif kind == messages.LISTENER and join.agent:
             join.agent.introduce(channel, payload, pid, pidfd, join.init_pid)
         else:
-            raise _failure(payload)
+            raise _failure(payload + (channel.receive()[1] if ready else b""))  # what there is to add, or the end
 
 
 def _failure(payload: bytes) -> StageFailed:
     """What the process said, or that it could not say anything."""
-    return StageFailed(payload.decode("utf-8", "replace") or "the process was killed before it got to its program")
+    return StageFailed.heard(
+        payload.decode("utf-8", "replace") or "the process was killed before it got to its program"
+    )
 
 
 def _clone(join: Join) -> tuple[int, int, bool]:
@@ -230,7 +239,9 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
         program.execute()
     except BaseException as error:
         try:
-            channel.send(messages.FAILED, text_of(error).encode("utf-8", "backslashreplace"))
+            channel.send(messages.FAILED, said(error))
+            if more := program.explanation():
+                channel.send(messages.FAILED, more.encode("utf-8", "backslashreplace"))
         except OSError:
             pass  # the launcher is gone, and with it whoever wanted to know
     finally:

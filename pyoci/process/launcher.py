@@ -19,6 +19,7 @@ from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
 from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
+from pyoci.rootfs.root import open_proc
 from pyoci.seccomp import FLAG_NEW_LISTENER
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ class Launcher:
         namespaces, process = self.plan.namespaces, self.plan.process
         doors = None if self.plan.cgroup.unit else Doors(self.paths)
         handed = Handed(
-            proc=_open("/proc", k.O_PATH | k.O_DIRECTORY),
+            proc=open_proc(),
             fifo=_open(fifo, k.O_PATH),
             console=console,
             joins=open_joins(namespaces),
@@ -80,15 +81,19 @@ class Launcher:
         makes_user = bool(namespaces.new & k.CLONE_NEWUSER)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 1)  # or its maps would belong to the host's root, out of our reach if we are not
-        self.pid, self.pidfd, born_there = clone_init(namespaces, handed.joins, doors)
-        if self.pid == 0:
-            try:
-                self.channel.close()
-                if needs_stage(namespaces):
-                    handed.joins.clear()
-                init_process.run(self.plan, handed, theirs)
-            finally:
-                k._exit(1)  # whatever happens, the launcher's code and its ways to undo things are not for init
+        before = k.hold_signals()  # an interrupt in init would undo what we make, until init leaves our code for good
+        try:
+            self.pid, self.pidfd, born_there = clone_init(namespaces, handed.joins, doors)
+            if self.pid == 0:
+                try:
+                    self.channel.close()
+                    if needs_stage(namespaces):
+                        handed.joins.clear()
+                    init_process.run(self.plan, handed, theirs)
+                finally:
+                    k._exit(1)  # whatever happens, the launcher's code and its ways to undo things are not for init
+        finally:
+            k.let_signals(before)
         if makes_user:
             k.prctl(k.PR_SET_DUMPABLE, 0)
         if inherits_score:
@@ -139,9 +144,9 @@ class Launcher:
             elif kind == messages.LISTENER and self.agent:
                 self.agent.introduce(self.channel, payload, self.pid, self.pidfd, self.pid)
             elif kind == messages.FAILED:
-                raise StageFailed(self._explained(payload.decode("utf-8", "replace")))
+                raise self._failure(payload)
             else:
-                raise StageFailed(self._explained("container init ended without a word"))
+                raise self._failure(b"")
         self._limit()
         self.channel.close()
 
@@ -165,9 +170,7 @@ class Launcher:
     def _learn_where_it_is(self) -> None:
         kind, payload = self.channel.receive()
         if kind != messages.ENTERED:
-            raise StageFailed(
-                self._explained(payload.decode("utf-8", "replace") or "container init ended without a word")
-            )
+            raise self._failure(payload)
         self.entered += messages.paths_of(payload)
 
     def _move_devices(self) -> None:
@@ -191,11 +194,12 @@ class Launcher:
         for kind in ("prestart", "createRuntime"):
             run_hooks(kind, list(getattr(self.plan.hooks, kind)), state, directory=self.plan.bundle)
 
-    def _explained(self, text: str) -> str:
+    def _failure(self, said: bytes) -> StageFailed:
         """What init said, or why it could not say anything: the limits may have been too low for it to live."""
+        failure = StageFailed.heard(said.decode("utf-8", "replace") or "container init ended without a word")
         if oom_kills(self.paths):
-            return f"container init was OOM-killed (memory limit too low?): {text}"
-        return text
+            return StageFailed(f"container init was OOM-killed (memory limit too low?): {failure.message}")
+        return failure
 
 
 def fifo_owner(plan: Plan) -> tuple[int, int]:

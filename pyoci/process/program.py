@@ -22,9 +22,8 @@ from errno import EACCES, ENOENT, ENOSYS, EPERM
 from pyoci import capabilities, seccomp
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
-from pyoci.executable import find_executable
+from pyoci.executable import explain, find_executable
 from pyoci.process import channel as messages
-from pyoci.rootfs.root import Root
 from pyoci.terminal import own_stdio
 from pyoci.users import home_directory
 
@@ -49,6 +48,8 @@ class Program:
 
     image: k.ExecImage
     env: list[str]
+    refused = 0
+    """The errno with which the kernel has refused to execute it."""
 
     def __init__(self, process: Process, filter_program: bytes, filter_flags: int, in_user_namespace: bool) -> None:
         """To be called before the clone: it loads what only some programs need."""
@@ -110,7 +111,6 @@ class Program:
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
             env.append(b"HOME=" + home_directory(root_fd, process.uid, proc))
-        self._make_cwd(root_fd, proc)
         own_stdio(process.uid)
         try:
             k.close_range(_FIRST_FD + preserve_fds, _LAST_FD, k.CLOSE_RANGE_CLOEXEC)
@@ -140,7 +140,13 @@ class Program:
         try:
             self.image.execute()
         except OSError as error:
+            self.refused = error.errno or 0
             raise failed(f"exec {self.process.args[0]}", error) from None
+
+    def explanation(self) -> str:
+        """What to add to the failure of `execute` when that has been told: the program's filter may end us for this."""
+        more = explain(self.image.path.decode("utf-8", "surrogateescape"), self.refused) if self.refused else ""
+        return f": {more}" if more else ""
 
     @property
     def confined(self) -> bool:
@@ -152,27 +158,11 @@ class Program:
         if listener >= 0:
             self._hand_over(self.channel, listener)
 
-    def _make_cwd(self, root_fd: int, proc: int) -> None:
-        """The working directory, made if it is missing; it is entered later, as the user."""
-        if self.process.cwd == "/":
-            return
-        try:
-            k.close(k.openat2(root_fd, self.process.cwd, k.O_PATH, resolve=_IN_ROOT))
-        except OSError as error:
-            if error.errno != ENOENT:
-                return
-            try:
-                root = Root(root_fd, "", proc)
-                k.close(root.make_directories([part for part in self.process.cwd.split("/") if part]))
-            except OSError as error:
-                raise failed(f"make the working directory {self.process.cwd}", error) from None
-
     def _become_user(self, root_fd: int) -> None:
         process = self.process
         capabilities.before_user_change(process.capabilities)
         entered = _enter(root_fd, process.cwd, tolerate=EACCES)
-        if process.umask is not None:
-            k.umask(process.umask)
+        k.umask(process.umask)
         set_user(process)
         if not entered:
             _enter(root_fd, process.cwd, tolerate=0)

@@ -10,7 +10,7 @@ from _struct import Struct
 from errno import EINVAL, ENOSYS, EPERM
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError, failed, reason
+from pyoci.errors import failed
 from pyoci.plan.scheduling import ranges
 
 TYPE_CHECKING = False
@@ -48,10 +48,8 @@ def set_priorities(pid: int, scheduling: Scheduling) -> None:
                 ),
             )
         except OSError as error:
-            raise PyociError(
-                f"set the scheduler to {scheduler.name} (/process/scheduler): {reason(error)}"
-                + _hint(scheduler.name, error.errno)
-            ) from None
+            step = f"set the scheduler to {scheduler.name} (/process/scheduler)"
+            raise failed(step, error, _hint(scheduler.name, error.errno)) from None
     priority = scheduling.io_priority
     if priority:
         try:
@@ -89,11 +87,9 @@ def set_surroundings(scheduling: Scheduling) -> None:
         try:
             k.set_mempolicy(policy.mode, _mask(policy.nodes))
         except OSError as error:
-            raise PyociError(
-                f"set the memory policy to {policy.name}{' of nodes ' if policy.nodes else ''}{ranges(policy.nodes)} "
-                f"(/linux/memoryPolicy): {reason(error)}"
-                + (" (this kernel has no NUMA support)" if error.errno == ENOSYS else "")
-            ) from None
+            nodes = f" of nodes {ranges(policy.nodes)}" if policy.nodes else ""
+            hint = " (this kernel has no NUMA support)" if error.errno == ENOSYS else ""
+            raise failed(f"set the memory policy to {policy.name}{nodes} (/linux/memoryPolicy)", error, hint) from None
 
 
 def set_affinity(pid: int, cpus: tuple[int, ...], when: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from errno import EINVAL
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError, failed
+from pyoci.errors import failed
 from pyoci.process.idmap import write_id_maps
 from pyoci.record import Record
 
@@ -81,9 +81,7 @@ def _map_ids(tree: int, user_namespace: int, mount: Mount, mapping: Mapping) -> 
         k.mount_setattr(tree, k.MOUNT_ATTR_IDMAP, userns_fd=user_namespace, recursive=mapping.recursive)
     except OSError as error:
         hint = ": its file system may not know id mappings (mount_setattr(2))" if error.errno == EINVAL else ""
-        raise PyociError(
-            failed(f"map the ids of {mount.source} for {mount.destination}", error).message + hint
-        ) from None
+        raise failed(f"map the ids of {mount.source} for {mount.destination}", error, hint) from None
 
 
 def _user_namespace(mapping: Mapping) -> int:
@@ -93,18 +91,23 @@ def _user_namespace(mapping: Mapping) -> int:
             return k.open(mapping.user_namespace, k.O_RDONLY | k.O_CLOEXEC)
         except OSError as error:
             raise failed(f"open the user namespace {mapping.user_namespace}", error) from None
-    waiting, release = k.pipe2(k.O_CLOEXEC)
+    before = k.hold_signals()  # an interrupt that is meant for us must not have the child go our ways
     try:
+        waiting, release = k.pipe2(k.O_CLOEXEC)
         pid, pidfd = k.clone3(k.CLONE_NEWUSER)
+        if pid == 0:
+            try:
+                k.close(release)
+                k.read(waiting, 1)  # until the launcher has what it wants, or is gone
+            finally:
+                k._exit(0)
     except OSError as error:
+        k.let_signals(before)
         raise failed("make a user namespace for an id-mapped mount", error) from None
-    if pid == 0:
-        k.close(release)
-        k.read(waiting, 1)  # until the launcher has what it wants, or is gone
-        k._exit(0)
     k.close(waiting)
     k.close(pidfd)
     try:
+        k.let_signals(before)
         write_id_maps(pid, mapping.uid_map, mapping.gid_map)
         return k.open(f"/proc/{pid}/ns/user", k.O_RDONLY | k.O_CLOEXEC)
     except OSError as error:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError
+from pyoci.errors import PyociError, failed
+from pyoci.process.confine import said
 from pyoci.process.exec_fifo import HOOK_FAILED, NOT_EXECUTED, OPENED
 from pyoci.rootfs.mounts import new_filesystem
 
@@ -26,15 +27,29 @@ class Waiting:
         except (OSError, PyociError):  # a user namespace that does not own its pid namespace may not have one
             self.proc = host_proc
 
+    def check(self) -> None:
+        """As much of `wait` as can be done at once, as long as there is somebody to hear that it fails. Raises PyociError."""
+        k.close(self._open(k.O_PATH))
+
     def wait(self) -> None:
-        """Wait for a reader, and say that we are there. Raises OSError."""
-        self.fd = k.open(f"self/fd/{self.fifo}", k.O_WRONLY | k.O_CLOEXEC, dir_fd=self.proc)
+        """Wait for a reader, and say that we are there. Raises OSError, PyociError."""
+        self.fd = self._open(k.O_WRONLY)
         k.close(self.proc)
         k.write(self.fd, OPENED)
 
-    def fail(self, text: str) -> None:
+    def _open(self, flags: int) -> int:
+        try:
+            return k.open(f"self/fd/{self.fifo}", flags | k.O_CLOEXEC, dir_fd=self.proc)
+        except OSError as error:
+            raise failed("open the exec fifo to wait for the start", error) from None
+
+    def fail(self, error: BaseException) -> None:
         """Tell why the program cannot be executed."""
-        k.write(self.fd, NOT_EXECUTED + text.encode("utf-8", "backslashreplace"))
+        k.write(self.fd, NOT_EXECUTED + said(error))
+
+    def add(self, text: str) -> None:
+        """Add to that."""
+        k.write(self.fd, text.encode("utf-8", "backslashreplace"))
 
     def fail_hook(self, text: str) -> None:
         """Tell which hook has failed."""

@@ -67,6 +67,22 @@ def enter_root(rootfs: Rootfs, root: Root) -> None:
         raise failed(f"enter the root {rootfs.path} ({rootfs.entered_by})", error) from None
 
 
+def make_cwd(root: Root, cwd: str) -> None:
+    """The working directory of the program, made if it is missing; what else is wrong with it is told when it is entered.
+
+    To be called in the root, where no link leads out of it, and before anything of it becomes read-only. Raises PyociError.
+    """
+    try:
+        k.close(root.open(cwd))
+    except OSError as error:
+        if error.errno != ENOENT:
+            return
+        try:
+            k.close(root.make_directories([part for part in cwd.split("/") if part]))
+        except OSError as error:
+            raise failed(f"make the working directory {cwd}", error) from None
+
+
 def _pivot(root: Root) -> None:
     old = k.open("/", k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC)
     k.fchdir(root.fd)

@@ -44,6 +44,10 @@ _DIRECTORY_ONLY = frozenset(("proc", "sysfs"))
 class FilesystemRefused(PyociError):
     """The kernel would not make a file system, and said why."""
 
+    def __init__(self, message: str, number: int | None) -> None:
+        super().__init__(message)
+        self.errno = number
+
 
 class Mounter:
     """Makes mounts in one root. `propagation` is what the host's mounts have been given in here (MS_*, 0: nothing)."""
@@ -68,7 +72,8 @@ class Mounter:
         except OSError as error:
             raise _explained(mount, error) from None
         except FilesystemRefused as refused:
-            raise PyociError(f"mount {mount.type} to {mount.destination}: {refused.message}") from None
+            text = f"mount {mount.type} to {mount.destination}: {refused.message}"
+            raise FilesystemRefused(text, refused.errno) from None
 
     def finish(self) -> None:
         """What has to wait until everything is mounted: read-only file systems in which mount points were still made."""
@@ -206,7 +211,7 @@ def new_filesystem(fstype: str, source: str, parameters: list[tuple[str, str | N
         return k.fsmount(context, attributes)
     except OSError as error:
         if said := _kernel_log(context):
-            raise FilesystemRefused(f"{said} ({reason(error)})") from None
+            raise FilesystemRefused(f"{said} ({reason(error)})", error.errno) from None
         raise
     finally:
         k.close(context)
@@ -219,7 +224,7 @@ def _reconfigure(target: int, mount: Mount) -> None:
         _configure(context, list(mount.parameters), k.FSCONFIG_CMD_RECONFIGURE)
     except OSError as error:
         if said := _kernel_log(context):
-            raise FilesystemRefused(f"{said} ({reason(error)})") from None
+            raise FilesystemRefused(f"{said} ({reason(error)})", error.errno) from None
         raise
     finally:
         k.close(context)
@@ -266,7 +271,7 @@ def _explained(mount: Mount, error: OSError) -> PyociError:
     what = mount.source if mount.kind == "bind" else mount.type
     hint = ""
     if mount.kind == "bind" and error.errno == ENOENT and _is_missing(mount.source):
-        return PyociError(f"bind mount {mount.source} to {mount.destination}: the source: {reason(error)}")
+        return failed(f"bind mount {mount.source} to {mount.destination}: the source", error)
     if error.errno == EPERM and mount.attr_clear | mount.rec_clear:
         hint = " (an option would clear a flag that the source's mount has locked)"
     elif error.errno == EPERM and mount.type in _OWNED_BY:
@@ -275,7 +280,7 @@ def _explained(mount: Mount, error: OSError) -> PyociError:
         hint = " (its file system may not know id mappings)"
     elif error.errno == EINVAL and mount.kind == "remount":
         hint = " (nothing is mounted there)"
-    return PyociError(f"mount {what} to {mount.destination}: {reason(error)}{hint}")
+    return failed(f"mount {what} to {mount.destination}", error, hint)
 
 
 def _is_missing(path: str) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from errno import EEXIST, ELOOP, ENOENT, ENOTDIR
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError
+from pyoci.errors import PyociError, failed
 
 _PATH = k.O_PATH | k.O_CLOEXEC
 
@@ -159,6 +159,21 @@ class Root:
 def _cleaned(path: str) -> str:
     """A path without what has no meaning in it."""
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def open_proc() -> int:
+    """The host's /proc, known to be a procfs: labels and parameters are written through it, and must get to the kernel.
+
+    Raises PyociError.
+    """
+    try:
+        proc = k.open("/proc", _PATH | k.O_DIRECTORY)
+        kind = k.fstatfs_type(proc)
+    except OSError as error:
+        raise failed("open /proc", error) from None
+    if kind != k.PROC_SUPER_MAGIC:
+        raise PyociError("/proc of the host is no procfs")
+    return proc
 
 
 def reopen(fd: int, flags: int, proc: int) -> int:

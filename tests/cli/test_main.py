@@ -120,6 +120,17 @@ def test_the_kernels_error_number_is_told(tmp_path: Path) -> None:
     assert json.loads(done.stderr)["errno"] == 2
 
 
+@pytest.mark.parametrize("cause", ["None", "error"])
+def test_that_of_a_failed_step_is_told(cause: str) -> None:
+    fault = (
+        "from pyoci.errors import failed\n"
+        "    try: raise OSError(16, '')\n"
+        f"    except OSError as error: raise failed('mount', error) from {cause}"
+    )
+    entry = json.loads(call("--log-format", "json", "spec", code=failing(fault)).stderr)
+    assert (entry["msg"], entry["errno"]) == ("mount: device or resource busy", 16)
+
+
 def test_without_a_file_the_log_is_stderr(tmp_path: Path) -> None:
     words = ("spec", "--bundle", str(tmp_path / "missing"))
     assert call(*words).stderr == f"pyoci: create {tmp_path}/missing/config.json: no such file or directory\n"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from .harness import Container, Result, Runtime
+
+differs = pytest.mark.differs
 
 
 def log_entries(path: Path) -> list[dict[str, Any]]:
@@ -177,6 +180,25 @@ def test_the_log_of_a_failure_is_one_json_object(container: Container) -> None:
     failing_create(container, "--log", str(log), "--log-format", "json")
     entry = json.loads(log.read_text())
     assert set(entry) >= {"level", "msg", "time"}
+
+
+@differs(runc="has no errno in its log")
+def test_the_log_has_the_kernels_error_number(container: Container) -> None:
+    """Also of what failed in the container's own process, be it at create, start, or exec."""
+    log = container.bundle / "log.json"
+    options = ("--log", str(log), "--log-format", "json")
+    script = container.rootfs / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    container.mounts.append({"destination": "/x", "type": "tmpfs", "options": ["size=1", "nr_inodes=no-number"]})
+    container.write_config()
+    container.call(*options, "create", "--bundle", str(container.bundle), container.id).refused("nr_inodes")
+    container.mounts.pop()
+    container.create(args=["/script"]).ok()
+    container.call(*options, "exec", container.id, "/script")
+    container.call(*options, "start", container.id)
+    container.wait()
+    assert [entry.get("errno") for entry in log_entries(log)] == [errno.EINVAL, errno.ENOENT, errno.ENOENT]
 
 
 def test_the_log_as_text(container: Container) -> None:

@@ -185,6 +185,13 @@ def test_exec_in_the_directory_of_the_config(container: Container) -> None:
     assert container.exec("pwd").ok().out == "/tmp\n"
 
 
+def test_exec_in_a_directory_that_is_not_there(running: Container) -> None:
+    """It is made for init alone: here it may be a slip."""
+    result = running.exec("true", options=("--cwd", "/no/such"))
+    result.refused("chdir to cwd", "/no/such", "no such file or directory", status=255)
+    assert not (running.rootfs / "no").exists()
+
+
 @pytest.mark.parametrize(
     ("user", "answer"),
     [
@@ -272,6 +279,17 @@ def test_exec_detached_reports_a_missing_program(running: Container) -> None:
     running.exec("no-such-program", options=("--detach", "--pid-file", str(pid_file))).refused(
         "executable file not found in $PATH", status=255
     )
+
+
+def test_exec_of_a_script_whose_interpreter_is_missing(running: Container) -> None:
+    script = running.rootfs / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    result = running.exec("/script")
+    if running.runtime.name == "pyoci":
+        result.refused('interpreter "/no/such/interpreter" is not in the container', status=255)
+    assert result.status
+    assert "exec /script: no such file or directory" in result.err
 
 
 def test_exec_of_a_process_file(running: Container) -> None:

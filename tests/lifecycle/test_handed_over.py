@@ -31,6 +31,22 @@ def test_preserved_descriptors_come_after_those_of_socket_activation(container: 
     os.close(reader)
 
 
+def test_those_of_an_exec_are_counted_from_3(container: Container) -> None:
+    """Socket activation has no part in it, and the help says so."""
+    container.launch()
+    reader, writer = os.pipe()
+    with placed({3: writer}):
+        container.exec(
+            "sh", "-c", "echo [$LISTEN_FDS] >&3",
+            options=("--preserve-fds=1",), pass_fds=(3,), wrapper=ACTIVATED, env={"PATH": PATH, "LISTEN_FDS": "1"},
+        ).ok()  # fmt: skip
+    os.close(writer)
+    assert os.read(reader, 100) == b"[]\n"
+    os.close(reader)
+    if container.runtime.name == "pyoci":
+        assert "LISTEN_FDS" not in container.call("exec", "--help").ok().out
+
+
 @differs(runc="1.1.5 forgets the names")
 def test_the_names_of_sockets_arrive(container: Container) -> None:
     with socket.socket(socket.AF_UNIX) as listener, placed({3: listener.fileno()}):

@@ -182,6 +182,50 @@ def test_a_hook_without_args_gets_its_path(container: Container, notes: Path) ->
     assert (notes / "args").read_text() == f"{script} 0\n"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_umask_of_a_hook_is_its_callers(container: Container, notes: Path, kind: str) -> None:
+    """But for startContainer hooks, which run when the process has what is its own."""
+    add(container, kind, hook(f"umask > {notes}/umask; : > {notes}/file"))
+    container.create(args=["true"], umask=0o27).ok()
+    container.call("start", container.id, umask=0o27).ok()
+    container.wait()
+    container.call("delete", container.id, umask=0o27).ok()
+    wanted = 0o22 if kind == "startContainer" else 0o27
+    assert int((notes / "umask").read_text(), 8) == wanted
+    assert (notes / "file").stat().st_mode & 0o777 == 0o666 & ~wanted
+
+
+IN_THE_ROOT = differs(runc="runs createContainer hooks in the root")
+WHERE_ITS_CALLER_IS = differs(runc="runs poststop hooks where its caller is")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "prestart",
+        "createRuntime",
+        pytest.param("createContainer", marks=IN_THE_ROOT),
+        "poststart",
+        pytest.param("poststop", marks=WHERE_ITS_CALLER_IS),
+    ],
+)
+def test_a_hook_runs_in_the_bundle(container: Container, notes: Path, kind: str) -> None:
+    add(container, kind, hook(f"readlink /proc/self/cwd > {notes}/cwd"))
+    live(container)
+    assert (notes / "cwd").read_text().strip() == str(container.bundle)
+
+
+def test_a_poststop_hook_runs_though_the_bundle_is_gone(container: Container, notes: Path) -> None:
+    add(container, "poststop", hook(f"touch {notes}/ran"))
+    container.launch("true")
+    container.wait()
+    moved = container.bundle.rename(container.bundle.with_suffix(".moved"))
+    result = container.runtime.call("--root", str(container.root), "delete", container.id)
+    moved.rename(container.bundle)
+    result.ok()
+    assert (notes / "ran").exists()
+
+
 def test_hooks_may_ignore_their_input(container: Container) -> None:
     add(container, "createRuntime", hook("exec <&-; exit 0"))
     container.config["annotations"] = {"big": "x" * 200_000}

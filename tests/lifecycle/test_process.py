@@ -144,6 +144,17 @@ def test_a_missing_working_directory_is_made(container: Container) -> None:
     assert made.st_mode & 0o777 == 0o755
 
 
+def test_a_working_directory_is_made_in_what_is_to_be_readonly(container: Container) -> None:
+    container.config["root"]["readonly"] = True
+    container.mounts.append({"destination": "/srv", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]})
+    for directory in ("/made/for/this", "/srv/made"):
+        container.process["cwd"] = directory
+        assert container.output("sh", "-c", "pwd; touch here 2> /dev/null || echo read-only").split() == [
+            directory,
+            "read-only",
+        ]
+
+
 def test_a_working_directory_that_only_the_user_may_enter(container: Container) -> None:
     container.process["user"] = {"uid": 1000, "gid": 1000}
     container.process["cwd"] = "/private"
@@ -239,9 +250,28 @@ def test_a_script_whose_interpreter_is_missing(container: Container) -> None:
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
     container.create(args=["/script"]).ok()
-    container.start()
+    result = container.start()
     assert container.wait() != 0
     assert container.status == "stopped"
+    if container.runtime.name == "pyoci":
+        result.refused("exec /script: no such file or directory", '"/no/such/interpreter" is not in the container')
+
+
+def test_a_failure_that_cannot_be_explained_is_told_all_the_same(container: Container) -> None:
+    """The program's filter is in force by then, and may be the end of whoever looks at a file."""
+    script = container.rootfs / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    names = ["stat", "newfstatat", "statx", "fstatat64", "open", "openat"]
+    container.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": names, "action": "SCMP_ACT_KILL_PROCESS"}],
+    }
+    container.create(args=["/script"]).ok()
+    result = container.start()
+    assert container.wait() != 0
+    if container.runtime.name == "pyoci":
+        result.refused("exec /script: no such file or directory")
 
 
 # Limits

@@ -306,6 +306,15 @@ def test_the_umask_of_an_exec_is_that_of_its_container(container: Container) -> 
     assert container.exec(options=options, umask=0o77).ok().out == "0027\n"
 
 
+@differs(runc="1.1.5 gives it its caller's")
+def test_the_umask_of_an_exec_is_022_when_its_container_has_none(container: Container) -> None:
+    """As for the container itself; so files have the same mode whoever called, and whichever of the two made them."""
+    container.launch()
+    assert container.exec("sh", "-c", "umask", umask=0o77).ok().out == "0022\n"
+    options = process_file(container, args=["sh", "-c", "umask"], user={"uid": 0, "gid": 0})
+    assert container.exec(options=options, umask=0o77).ok().out == "0022\n"
+
+
 def test_exec_without_a_pid_namespace(container: Container) -> None:
     container.linux["namespaces"] = [item for item in container.linux["namespaces"] if item["type"] != "pid"]
     container.launch()

@@ -95,9 +95,14 @@ def test_variables_of_ours_win() -> None:
     assert process.env == ("A=1", "LISTEN_FDS=2")
 
 
-def test_the_callers_umask() -> None:
-    process, _ = plan_process({"args": ["sh"]}, {}, host(), own_users=False, keyring=True, default_umask=None)
-    assert process.umask is None
+@pytest.mark.parametrize(
+    ("user", "containers", "umask"),
+    [({"umask": 0}, 0o27, 0), ({}, 0o27, 0o27), ({}, 0, 0), ({}, None, 0o22), ({"umask": None}, None, 0o22)],
+)
+def test_the_umask_of_an_exec(user: dict[str, Any], containers: int | None, umask: int) -> None:
+    config = {"args": ["sh"], "user": user}
+    process, _ = plan_process(config, {}, host(), own_users=False, keyring=True, default_umask=containers)
+    assert process.umask == umask
 
 
 def test_capabilities() -> None:

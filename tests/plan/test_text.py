@@ -44,7 +44,7 @@ PROCESS = Process(
     uid=1000,
     gid=100,
     groups=(4, 5),
-    umask=None,
+    umask=0o022,
     terminal=False,
     console_size=(0, 0),
     no_new_privileges=True,
@@ -140,6 +140,7 @@ def test_a_whole_plan() -> None:
         "13. process\n"
         "   user 1000, group 100, additional groups 4, 5\n"
         "   working directory /srv\n"
+        "   umask 0022\n"
         "   capabilities, bounding: CAP_KILL\n"
         "   capabilities, effective: none\n"
         "   capabilities, permitted: none\n"

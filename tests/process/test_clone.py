@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +18,12 @@ import pytest
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, StageFailed
-from pyoci.plan.model import Join, Namespaces
+from pyoci.plan.model import Join, Mapping, Namespaces
 from pyoci.plan.namespaces import FLAGS, PROC_NAMES
 from pyoci.process.clone import clone_init, join_all, needs_stage, open_joins, take_over
+from pyoci.process.sources import _user_namespace
 from tests.forked import in_child
-from tests.rootfs.roots import descriptors
+from tests.rootfs.roots import descriptors, refusal
 
 pytestmark = pytest.mark.needs_root
 
@@ -266,3 +269,24 @@ def test_a_stage_that_is_killed() -> None:
         return caught.value.message
 
     assert in_child(inside) == "the process that enters the namespaces was killed"
+
+
+def test_what_cannot_be_made_for_want_of_descriptors_or_processes() -> None:
+    def inside() -> list[str]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        return [refusal(take_over, lambda: None, 0), refusal(_user_namespace, Mapping(uid_map=(), gid_map=()))]
+
+    assert in_child(inside) == [
+        "make a socket pair to talk with a process of ours: too many open files",
+        "make a user namespace for an id-mapped mount: too many open files",
+    ]
+
+
+def test_a_stage_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EAGAIN, "")
+
+    monkeypatch.setattr(k, "fork", refuse)
+    assert refusal(take_over, lambda: None, 0) == (
+        "make the process that enters the namespaces (fork): resource temporarily unavailable"
+    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from pyoci.process import init as init_process
 from pyoci.process.channel import Channel, pair
 from pyoci.process.init import STEPS, Handed, Init, run
 from pyoci.process.program import Program
+from pyoci.process.waiting import Waiting
 from tests.forked import in_child
 from tests.plan.hosts import config, planned
 from tests.rootfs.roots import refusal
@@ -36,6 +38,8 @@ NAMES = [step.__name__ for step in STEPS]
         ("make_devices", "run_hooks", "hooks see the root complete"),
         ("run_hooks", "enter_root", "and the host still there"),
         ("enter_root", "set_up_terminal", "/dev/pts is the container's"),
+        ("enter_root", "make_cwd", "links of the image end in it"),
+        ("make_cwd", "close_root", "nothing can be made in what is read-only"),
         ("set_up_terminal", "close_root", "/dev may become read-only"),
         ("close_root", "become_program", "it takes rights that the program may not have"),
         ("prepare_waiting", "become_program", "so does the procfs for the fifo"),
@@ -134,7 +138,7 @@ def test_reporting_to_nobody() -> None:
     ours, theirs = pair()
     ours.close()
     one = an_init(theirs)
-    one.report("whatever")  # raises nothing
+    one.report(PyociError("whatever"))  # raises nothing
     os.close(one.handed.proc)
     theirs.close()
 
@@ -149,6 +153,28 @@ def test_being_placed_is_waited_for_once() -> None:
     os.close(one.handed.proc)
     ours.close()
     theirs.close()
+
+
+def test_a_cgroup_namespace_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(flags: int) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    one = an_init(Channel(-1), linux={"namespaces": [{"type": "cgroup"}]})
+    one.placed = True
+    monkeypatch.setattr(k, "unshare", refuse)
+    assert refusal(one.enter_cgroup_namespace) == "make the container's cgroup namespace: no space left on device"
+    os.close(one.handed.proc)
+
+
+def test_a_fifo_that_cannot_be_opened_is_told_before_the_launcher_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pair()
+    one = an_init(theirs)
+    one.waiting = Waiting(one.handed.fifo, one.handed.proc)
+    assert refusal(one.await_start).startswith("open the exec fifo")
+    theirs.close()
+    assert ours.receive()[0] == messages.CLOSED, "not READY"
+    ours.close()
+    os.close(one.handed.proc)
 
 
 @pytest.mark.needs_root

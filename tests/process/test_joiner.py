@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pyoci import syscalls as k
 from pyoci.errors import CgroupError, StageFailed
 from pyoci.plan.model import Process
 from pyoci.plan.namespaces import FLAGS
+from pyoci.process import joiner
 from pyoci.process.joiner import Join, Launched, end, launch
 from tests.container.boxes import Box
 from tests.process.test_program import process
@@ -75,6 +77,32 @@ def test_a_program_that_there_is_not(running: Box) -> None:
         return [caught.value.message]
 
     assert running.apart(inside) == ['exec: "none": executable file not found in $PATH']
+
+
+def test_an_interrupt_does_not_bring_it_back_into_our_code(running: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes when the process is born, and counts when it is the container's: there, it is the end of it."""
+    original = joiner._clone
+
+    def interrupted(wanted: Join) -> tuple[int, int, bool]:
+        pid, pidfd, born_there = original(wanted)
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid, pidfd, born_there
+
+    monkeypatch.setattr(joiner, "_clone", interrupted)
+
+    def inside() -> list[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        with pytest.raises(StageFailed) as caught:
+            try:
+                launch(join(running, process("true")), lambda pid, entered: None)
+            except KeyboardInterrupt:
+                (running.bundle / "escaped").touch()
+                raise
+        return [caught.value.message, signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before]
+
+    assert running.apart(inside) == ["the process was killed before it got to its program", True]
+    assert not (running.bundle / "escaped").exists()
 
 
 def test_a_cgroup_that_cannot_be_joined(running: Box) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from pyoci.container.options import CreateOptions
 from pyoci.errors import HookFailed, PyociError, StageFailed
 from pyoci.plan.model import IdMap, Namespaces, Plan
 from pyoci.process import exec_fifo
+from pyoci.process import launcher as launcher_module
 from pyoci.process.exec_fifo import Starter
 from pyoci.process.launcher import Launcher, fifo_owner
 from tests.container.boxes import Box
@@ -161,6 +163,44 @@ def test_hooks_of_the_runtime(box: Box) -> None:
     assert [line for line in lines if line in ("prestart", "createRuntime")] == ["prestart", "createRuntime"]
     assert told.read_text().count(f'"status":"created","pid":{pid}') == 2
     assert lines.count(str(box.bundle)) == 2
+
+
+def test_an_interrupt_does_not_bring_init_back_into_our_code(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes when init is born and before that has done anything: there, we would undo what we have made."""
+    original = launcher_module.clone_init
+
+    def interrupted(*arguments: Any) -> tuple[int, int, bool]:
+        pid, pidfd, born_there = original(*arguments)
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid, pidfd, born_there
+
+    monkeypatch.setattr(launcher_module, "clone_init", interrupted)
+
+    def use(launcher: Launcher, fifo: str) -> list[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        served(launcher, fifo)
+        return [launcher.pid > 0, signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before]
+
+    assert launched(box, use) == [True, True]
+
+
+def test_and_it_is_not_lost(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes to us meanwhile is heard when there is an init to end."""
+    original = launcher_module.clone_init
+
+    def interrupted(*arguments: Any) -> tuple[int, int, bool]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(launcher_module, "clone_init", interrupted)
+
+    def use(launcher: Launcher, fifo: str) -> bool:
+        with pytest.raises(KeyboardInterrupt):
+            served(launcher, fifo)
+        return launcher.pid > 0
+
+    assert launched(box, use)
 
 
 def test_a_hook_that_fails(box: Box) -> None:

@@ -33,7 +33,7 @@ def process(*args: str, **more: Any) -> Process:
         "uid": 0,
         "gid": 0,
         "groups": (),
-        "umask": None,
+        "umask": 0o22,
         "terminal": False,
         "console_size": (0, 0),
         "no_new_privileges": False,
@@ -84,6 +84,7 @@ def executed(image: Path, wanted: Process, before: Callable[[], object] = lambda
             program.execute()
         except BaseException as error:
             os.write(told, str(error).encode())
+            os.write(told, program.explanation().encode())
         finally:
             os._exit(1)
     os.close(writing)
@@ -167,25 +168,18 @@ def test_home(image: Path, env: tuple[str, ...], uid: int, home: str) -> None:
 # The working directory
 
 
-def test_the_working_directory_is_made(image: Path) -> None:
-    assert executed(image, process("pwd", cwd="/a/b/../c", uid=1000)) == "/a/c\n"
-    status = (image / "a/c").stat()
-    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o755)
-
-
-def test_a_link_on_the_way_to_it_stays_in_the_root(image: Path) -> None:
-    (image / "link").symlink_to("/../../tmp")
-    assert executed(image, process("pwd", cwd="/link/new/er")) == "/tmp/new/er\n"
-    assert (image / "tmp/new/er").is_dir()
-
-
-@pytest.mark.parametrize("cwd", ["/file", "/loop", "/dangling/x"])
-def test_a_working_directory_that_cannot_be(image: Path, cwd: str) -> None:
+def test_a_working_directory_that_cannot_be(image: Path) -> None:
     (image / "file").touch()
     (image / "loop").symlink_to("loop")
-    (image / "dangling").symlink_to("/none/none")
-    assert executed(image, process("pwd", cwd=cwd)).startswith("refused: ")
-    assert not (image / "none").exists()
+    for cwd, why in (("/file", "not a directory"), ("/loop", "too many levels of symbolic links")):
+        assert executed(image, process("pwd", cwd=cwd)) == f"refused: chdir to cwd (/process/cwd) {cwd}: {why}"
+
+
+def test_a_working_directory_that_is_not_there_is_not_made_any_more(image: Path) -> None:
+    assert executed(image, process("pwd", cwd="/a/b")) == (
+        "refused: chdir to cwd (/process/cwd) /a/b: no such file or directory"
+    )
+    assert not (image / "a").exists()
 
 
 def test_a_directory_that_only_the_user_may_enter(image: Path) -> None:
@@ -246,8 +240,13 @@ def test_a_program_in_no_format_that_the_kernel_knows(image: Path) -> None:
     (image / "bin/junk").chmod(0o755)
     (image / "bin/script").write_text("#!/no/such/interpreter\n")
     (image / "bin/script").chmod(0o755)
-    assert executed(image, process("junk")) == "refused: exec junk: exec format error"
-    assert executed(image, process("script")) == "refused: exec script: no such file or directory"
+    assert executed(image, process("junk")) == (
+        "refused: exec junk: exec format error: it is neither a program nor a script that names its interpreter after #!"
+    )
+    assert executed(image, process("script")) == (
+        "refused: exec script: no such file or directory: "
+        'its interpreter "/no/such/interpreter" is not in the container'
+    )
 
 
 def test_arguments_as_they_are(image: Path) -> None:

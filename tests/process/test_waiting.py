@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from pyoci import syscalls as k
-from pyoci.errors import StageFailed
+from pyoci.errors import PyociError, StageFailed, failed
 from pyoci.process import exec_fifo
 from pyoci.process.exec_fifo import Starter
 from pyoci.process.waiting import Waiting
 from tests.forked import in_child
+from tests.rootfs.roots import descriptors, refusal
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def handed(fifo: str) -> tuple[int, int]:
     return os.open(fifo, os.O_PATH | os.O_CLOEXEC), os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def start(fifo: str, pid: int) -> str:
+def start(fifo: str, pid: int) -> list[Any]:
     """What `start` sees."""
     pidfd = os.pidfd_open(pid)
     try:
@@ -36,11 +37,11 @@ def start(fifo: str, pid: int) -> str:
         starter.release()
         starter.await_program()
     except StageFailed as error:
-        return error.message
+        return [error.message, error.errno]
     finally:
         os.close(pidfd)
         os.waitpid(pid, 0)
-    return ""
+    return []
 
 
 @pytest.mark.needs_root
@@ -55,10 +56,25 @@ def test_both_sides(fifo: str, fails: bool) -> None:
             os.chroot("/sys")  # the fifo's own path means nothing any more
             waiting.wait()
             if fails:
-                waiting.fail("exec x: why \udcff")
+                waiting.fail(failed("exec x \udcff", OSError(8, "")))
         finally:
             os._exit(0)
-    assert start(fifo, pid) == ("exec x: why \\udcff" if fails else "")
+    assert start(fifo, pid) == (["exec x \\udcff: exec format error", 8] if fails else [])
+
+
+def test_a_fifo_that_cannot_be_opened(fifo: str) -> None:
+    """Told while there is a launcher to hear it: once init waits there is nobody."""
+    descriptor, proc = handed(fifo)
+    waiting = Waiting(descriptor, proc)
+    before = descriptors()
+    waiting.check()
+    assert descriptors() == before
+    os.close(descriptor)
+    for action in (waiting.check, waiting.wait):
+        assert refusal(action) == "open the exec fifo to wait for the start: no such file or directory"
+    os.close(waiting.proc)
+    if waiting.proc != proc:
+        os.close(proc)
 
 
 @pytest.mark.needs_root
@@ -90,8 +106,9 @@ def test_the_letters_of_failure(fifo: str) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     waiting.wait()
     assert not os.get_inheritable(waiting.fd), "or the program's own end would be taken for its start"
-    waiting.fail("a")
+    waiting.fail(PyociError("a"))
+    waiting.add("+")
     waiting.fail_hook("b")
-    assert os.read(reader, 99) == b"0EaHb"
+    assert os.read(reader, 99) == b"0Ea+Hb"
     for fd in (descriptor, reader, waiting.fd):
         os.close(fd)

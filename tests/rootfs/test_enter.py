@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pyoci import syscalls as k
+from pyoci.errors import PyociError
 from pyoci.plan.model import Rootfs
 from pyoci.rootfs import enter
 from pyoci.rootfs.root import Root
@@ -249,6 +250,61 @@ def test_a_read_only_root(image: Path) -> None:
 
     assert in_root(image, inside) == ["ro", "rw"]
     (image / "x").touch()  # only the container's mount of it
+
+
+# The working directory
+
+
+def in_entered(image: Path, cwd: str) -> str:
+    """What comes of making a directory in a root that has been entered."""
+
+    def inside() -> str:
+        own_mounts()
+        os.umask(0)
+        root = entered(planned(image))
+        before = descriptors_in(root.proc)
+        try:
+            enter.make_cwd(root, cwd)
+        except PyociError as error:
+            return error.message
+        return "" if descriptors_in(root.proc) == before else "a descriptor is left open"
+
+    return str(in_child(inside))
+
+
+def descriptors_in(proc: int) -> list[str]:
+    fd = os.open("self/fd", os.O_RDONLY, dir_fd=proc)
+    try:
+        return sorted(os.listdir(fd))
+    finally:
+        os.close(fd)
+
+
+def test_the_working_directory_is_made(image: Path) -> None:
+    assert in_entered(image, "/a/b/../c") == ""
+    status = (image / "a/c").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o755)
+
+
+@pytest.mark.parametrize("cwd", ["/", "/dir", "/file", "/loop"])
+def test_what_is_there_is_left_as_it_is(image: Path, cwd: str) -> None:
+    """Whether it is one that can be entered shows when that is done."""
+    (image / "loop").symlink_to("loop")
+    before = sorted(image.rglob("*"))
+    assert in_entered(image, cwd) == ""
+    assert sorted(image.rglob("*")) == before
+
+
+def test_a_link_on_the_way_to_it_stays_in_the_root(image: Path) -> None:
+    (image / "link").symlink_to("/../../dir")
+    assert in_entered(image, "/link/new/er") == ""
+    assert (image / "dir/new/er").is_dir()
+
+
+def test_what_is_in_the_way_of_it(image: Path) -> None:
+    (image / "dangling").symlink_to("/none/none")
+    assert "in the way of a directory" in in_entered(image, "/dangling/x")
+    assert not (image / "none").exists()
 
 
 # Closing paths

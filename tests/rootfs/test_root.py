@@ -12,8 +12,9 @@ import pytest
 from pyoci import syscalls as k
 from pyoci.errors import PyociError
 from pyoci.rootfs.mounts import new_filesystem
-from pyoci.rootfs.root import Root, is_directory
-from tests.rootfs.roots import descriptors, in_root, refusal
+from pyoci.rootfs.root import Root, is_directory, open_proc
+from tests.forked import in_child
+from tests.rootfs.roots import descriptors, in_root, private_mounts, refusal
 
 
 @pytest.fixture
@@ -330,3 +331,16 @@ def test_other_file_systems_are_not_kept(root: Root) -> None:
     root.keep("/dir", fd)
     os.close(fd)
     assert root.kept == {}
+
+
+@pytest.mark.needs_root
+def test_the_hosts_proc_is_known_to_be_one() -> None:
+    """What is written as a label or a parameter must get to the kernel (CVE-2019-16884, CVE-2025-52881)."""
+
+    def inside() -> list[Any]:
+        private_mounts()
+        kind = k.fstatfs_type(open_proc())
+        k.mount("tmpfs", "/proc", "tmpfs", 0)
+        return [kind == k.PROC_SUPER_MAGIC, refusal(open_proc)]
+
+    assert in_child(inside) == [True, "/proc of the host is no procfs"]
