@@ -119,6 +119,11 @@ def lacks_static_busybox() -> str | None:
         return "needs a static busybox, not a dynamic one" if b"/ld-linux" in program.read(4096) else None
 
 
+def lacks_mapped_tmpfs() -> str | None:
+    release = tuple(int("".join(filter(str.isdigit, part))) for part in os.uname().release.split("-")[0].split(".")[:2])
+    return None if release >= (6, 3) else "needs Linux 6.3, which maps the ids of a tmpfs"
+
+
 def lacks_seccomp() -> str | None:
     return None if Path("/proc/sys/kernel/seccomp/actions_avail").exists() else "needs a kernel with seccomp filters"
 
@@ -144,6 +149,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_systemd": ("systemd as PID 1", lacks_systemd),
     "needs_user_namespaces": ("user namespaces", lacks_user_namespaces),
     "needs_time_namespaces": ("time namespaces", lacks_time_namespaces),
+    "needs_mapped_tmpfs": ("a kernel that maps the ids of a tmpfs", lacks_mapped_tmpfs),
     "needs_seccomp": ("seccomp filters", lacks_seccomp),
     "needs_sys_resource": ("CAP_SYS_RESOURCE", lacks_capability("CAP_SYS_RESOURCE", 24)),
     "needs_runc": ("the distribution's runc", lacks_program("runc")),
