@@ -47,10 +47,10 @@ def start(fifo: str, pid: int) -> list[Any]:
 @pytest.mark.needs_root
 @pytest.mark.parametrize("fails", [False, True])
 def test_both_sides(fifo: str, fails: bool) -> None:
+    descriptor, proc = handed(fifo)  # before `start` gives it another name
     pid, _ = k.clone3(k.CLONE_NEWPID | k.CLONE_NEWNS)
     if pid == 0:
         try:
-            descriptor, proc = handed(fifo)
             waiting = Waiting(descriptor, proc)
             os.close(proc)
             os.chroot("/sys")  # the fifo's own path means nothing any more
@@ -59,6 +59,8 @@ def test_both_sides(fifo: str, fails: bool) -> None:
                 waiting.fail(failed("exec x \udcff", OSError(8, "")))
         finally:
             os._exit(0)
+    os.close(descriptor)
+    os.close(proc)
     assert start(fifo, pid) == (["exec x \\udcff: exec format error", 8] if fails else [])
 
 

@@ -48,7 +48,7 @@ def test_nobody_is_let_in_without(
     """Neither by create, though links lead out and the kernel would follow them, nor by exec."""
     (container.rootfs / "link").symlink_to(canary.path)
     plain = container.runtime
-    container.mounts.insert(0, bind("/etc", "/bound", "ro"))  # which takes all of them
+    container.mounts.insert(0, bind("/etc", "/bound", "bind", "ro"))  # which takes all of them
     container.mounts.append(mount("/link/new", "tmpfs", "tmpfs"))
     block(error, calls)
     names_what_is_missing(
