@@ -11,7 +11,7 @@ Whether a container runs is never stored: it follows from its init process, the 
 
 from __future__ import annotations
 
-from errno import EEXIST, ENOENT, ENOTDIR, ESRCH
+from errno import EEXIST, ENOENT, ENOTDIR, ENOTEMPTY, ESRCH
 from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
@@ -236,7 +236,7 @@ class StateDir:
         try:
             for name in sorted(k.listdir(self.path), key=lambda name: name == STATE):
                 _unlink(f"{self.path}/{name}")
-            _unlink(self.path)
+            _remove_directory(self.path)
         except OSError as error:
             if error.errno != ENOENT:
                 raise failed(f"remove the state directory {self.path}", error) from None
@@ -350,11 +350,22 @@ def _unlink(path: str) -> None:
     try:
         k.unlink(path)
     except IsADirectoryError:
+        _remove_directory(path)
+    except FileNotFoundError:
+        pass
+
+
+def _remove_directory(path: str) -> None:
+    """As `_unlink`. What is mounted on one of ours, such as a container's root, is not ours to remove: to begin with rmdir
+    says EBUSY of it, whatever is in it."""
+    try:
         try:
+            k.rmdir(path)
+        except OSError as error:
+            if error.errno not in (ENOTEMPTY, EEXIST):
+                raise
             for name in k.listdir(path):
                 _unlink(f"{path}/{name}")
             k.rmdir(path)
-        except FileNotFoundError:
-            pass
     except FileNotFoundError:
         pass

@@ -61,7 +61,6 @@ class Restoration(Creation):
     options: RestoreOptions
 
     def _make_launcher(self, plan: Plan, host: Host) -> Restorer:
-        self.parent_mount = host.mount_point_of(self.directory.path)
         # Whether its program is ready it has said long ago, so that is not a mount of ours to make.
         mounts = tuple(mount for mount in plan.mounts if mount.destination != INSIDE)
         return Restorer(plan.replace(mounts=mounts), {}, hook_state(self.state), host.rootless)
@@ -83,7 +82,7 @@ class Restoration(Creation):
         except OSError as error:
             raise failed(f"make {root}", error) from None
         self._make_cgroups(plan)
-        restorer.start(directories, root, self.parent_mount)
+        restorer.start(directories, root)
         self._save(plan.cgroup.paths if plan.cgroup.unit else restorer.paths)
         restorer.enter_cgroups()
         chosen = config_file(plan.annotations, [path for path in CONFIG_FILES if k.access(path, 0)])
