@@ -255,7 +255,10 @@ def write_all(fd: int, content: bytes) -> None:
 
 
 def start_time(pid: int) -> tuple[str, int]:
-    """The state letter and the start time of a process (proc(5), fields 3 and 22), or ("", 0) if there is none."""
+    """The state letter and the start time of a process (proc(5), fields 3 and 22), or ("", 0) if there is none.
+
+    One whose first thread has ended before others sleeps: only that thread is a zombie.
+    """
     try:
         fd = k.open(f"/proc/{pid}/stat", k.O_RDONLY | k.O_CLOEXEC)
         try:
@@ -267,7 +270,8 @@ def start_time(pid: int) -> tuple[str, int]:
             return "", 0
         raise
     fields = content[content.rindex(b")") + 2 :].split()  # the name before may hold anything, blanks and brackets too
-    return fields[0].decode(), int(fields[19])
+    letter = "S" if fields[0] == b"Z" and int(fields[17]) > 1 else fields[0].decode()
+    return letter, int(fields[19])
 
 
 def is_alive(state: RuntimeState) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import json
@@ -479,6 +480,24 @@ def test_life_and_death_of_init(sleeper: int) -> None:
     assert states.start_time(sleeper) == ("", 0)
     assert not states.is_alive(state)
     os.close(pidfd)
+
+
+def test_an_init_that_lives_on_without_its_first_thread() -> None:
+    """As any program may: its pid namespace is still there, with all in it."""
+    pid = os.fork()
+    if pid == 0:
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)  # exit(2), of this thread alone
+    try:
+        state = STATE.replace(init_process_pid=pid, init_process_start=states.start_time(pid)[1])
+        while "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+            time.sleep(0.01)
+        assert states.is_alive(state)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not states.is_alive(state)
+    os.waitpid(pid, 0)
 
 
 def test_another_process_of_that_number(sleeper: int) -> None:
