@@ -3,8 +3,9 @@
 
 `<root>/<id>/` holds `state.json` (a Record that names what was made for the container, written before it is made, so that
 a create that was killed half-way can be deleted), `config.json` (what was validated, for start, exec and delete, whatever
-has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made), `seccomp.bpf`, the compiled
-filter, and `notify`, the directory of the socket on which the program says that it is ready.
+has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made),
+`seccomp.bpf`, the compiled filter, `notify`, the directory of the socket on which the program says that it is ready, and
+`criu-root` while it is being restored.
 
 Whether a container runs is never stored: it follows from its init process, the fifo and the freezer.
 """
@@ -28,6 +29,7 @@ CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", 
 
 STATE, CONFIG, FIFO, FILTER, NOTIFY = "state.json", "config.json", "exec.fifo", "seccomp.bpf", "notify"
 UNFINISHED = f"{FIFO}.new"
+CRIU_ROOT = "criu-root"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _ID_LENGTH = 1024
 _LOCK_PATIENCE = 10.0
@@ -282,6 +284,12 @@ def is_alive(state: RuntimeState) -> bool:
 def had_init(state: RuntimeState) -> bool:
     """Whether there ever was an init. Of two numbers one may be damaged."""
     return bool(state.init_process_pid or state.init_process_start)
+
+
+def may_have_processes(state: RuntimeState) -> bool:
+    """Whether anybody of the container may be left. With the init of a pid namespace all have ended that are in it; whoever
+    is in the container's cgroups by then has been given them since."""
+    return is_alive(state) or (state.shares_pids and had_init(state))
 
 
 def has_creator(state: RuntimeState) -> bool:

@@ -283,12 +283,12 @@ class Creation:
             try:
                 lock = self.directory.lock()
             except ContainerNotFound:  # deleted meanwhile, with what was known of it then
-                end(self.state)
+                end(self.state, all_ours=lambda: True)
                 destroy(None, self.state, hooks or [], log)
                 return
             try:
                 if self._is_ours() or not self.directory.has(STATE):
-                    end(self.state)
+                    end(self.state, all_ours=lambda: True)
                     destroy(self.directory, self.state, hooks or [], log)
             finally:
                 k.close(lock)

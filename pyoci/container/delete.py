@@ -7,7 +7,7 @@ before failed, and done again without harm, so a delete that was killed can be r
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 
 from pyoci import jsontext
 from pyoci import state as states
@@ -18,10 +18,11 @@ from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError, failed
 from pyoci.kernel import basic as k
-from pyoci.state import CREATED, STOPPED, StateDir
+from pyoci.state import CREATED, CRIU_ROOT, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyoci.cgroups.unit import Manager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0
 _LOOK_AGAIN = 100  # milliseconds
+_MOMENT = 1.0
 
 
 def delete(settings: Settings, container_id: str, force: bool = False) -> None:
@@ -69,8 +71,11 @@ def clear(settings: Settings, directory: StateDir, force: bool) -> None:
     if status not in (STOPPED, CREATED) and not force:
         raise InvalidOperation(f"cannot delete container {directory.id} that is not stopped: {status}")
     hooks = _hooks(directory, settings.log)
-    end(container.state)
-    destroy(directory, container.state, hooks, settings.log)
+    # What a restore that was killed has left may be alive though the criu that its record names is gone.
+    state = end(container.state, all_ours=lambda: directory.has(CRIU_ROOT))
+    if state.cgroup_paths != container.state.cgroup_paths:
+        settings.log.warning(f"container {directory.id} has ended, and others are in its cgroups: they are left alone")
+    destroy(directory, state, hooks, settings.log)
 
 
 def _salvage(directory: StateDir, settings: Settings) -> None:
@@ -103,26 +108,42 @@ def _manager(config: dict[str, Any], settings: Settings) -> Manager | None:
     return find(host.is_rootless() if settings.rootless is None else settings.rootless)
 
 
-def end(state: RuntimeState) -> None:
-    """Kill init and whatever else is in the cgroup, and wait for their end. Raises CgroupError, PyociError.
+def end(state: RuntimeState, all_ours: Callable[[], bool] = lambda: False) -> RuntimeState:
+    """Kill init and whatever else of the container is in the cgroup, and wait for their end. Raises CgroupError, PyociError.
 
-    Whoever is in the cgroup of a container that never had an init is somebody else's.
+    The state that `destroy` is to go by: without cgroups if they are somebody else's by now. Whoever is in them is, if the
+    container never had an init, or if that has ended with all of its pid namespace, unless `all_ours` knows better.
     """
     paths = state.cgroup_paths
     pidfd = states.open_init(state)
     try:
+        may_be_ours = pidfd >= 0 or state.shares_pids
         if pidfd >= 0:
             _kill(pidfd)
             if "freezer" in paths and is_frozen(paths):
                 thaw(paths)
             _await_end(pidfd, state)
         if paths and states.had_init(state) and pids(paths):
-            kill_all(paths, k.SIGKILL)
+            if may_be_ours or all_ours():
+                kill_all(paths, k.SIGKILL)
+            elif _stay(paths):
+                return state.replace(cgroup_paths={}, systemd_unit="")
     except OSError as error:
         raise failed(f"kill the processes of container {state.id}", error) from None
     finally:
         if pidfd >= 0:
             k.close(pidfd)
+    return state
+
+
+def _stay(paths: dict[str, str]) -> bool:
+    """Whether somebody is there for more than a moment. An exec that came too late for its container ends by itself."""
+    deadline = monotonic() + _MOMENT
+    while pids(paths):
+        if monotonic() >= deadline:
+            return True
+        sleep(0.01)
+    return False
 
 
 def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[str, Any]], log: Log) -> None:

@@ -15,7 +15,7 @@ from pyoci.criu.restorer import Restorer
 from pyoci.errors import SpecError, failed
 from pyoci.foreground import Foreground
 from pyoci.notify import INSIDE, make_directory
-from pyoci.state import NOTIFY, UNFINISHED
+from pyoci.state import CRIU_ROOT, NOTIFY, UNFINISHED
 from pyoci.terminal import receive_master
 
 TYPE_CHECKING = False
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pyoci.container.record import Settings
     from pyoci.host import Host
     from pyoci.plan.model import Plan
-
-ROOT = "criu-root"
 
 
 def restore(settings: Settings, container_id: str, options: RestoreOptions) -> int:
@@ -75,7 +73,7 @@ class Restoration(Creation):
     def _restore(self, plan: Plan, directories: Directories, console: int) -> None:
         directory, restorer = self.directory, self.launcher
         directory.write(UNFINISHED, b"")
-        root, notify = f"{directory.path}/{ROOT}", f"{directory.path}/{NOTIFY}"
+        root, notify = f"{directory.path}/{CRIU_ROOT}", f"{directory.path}/{NOTIFY}"
         make_directory(notify)  # if the container had its own when it was saved, it expects one
         try:
             k.mkdir(root, 0o755)

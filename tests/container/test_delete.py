@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import pytest
 from pyoci import state as states
 from pyoci.cgroups import join, manage
 from pyoci.container import delete as deletion
-from pyoci.container.control import pause
+from pyoci.container.control import kill, pause
 from pyoci.container.record import Settings
-from pyoci.errors import PyociError
+from pyoci.errors import InvalidOperation, PyociError
 from pyoci.log import Log
 from pyoci.state import StateDir
 from tests.cgroups import worlds
@@ -152,6 +153,63 @@ def test_cgroups_that_cannot_be_removed_keep_the_record(tmp_path: Path, monkeypa
         deletion.destroy(directory, STATE, hooks, Log())
     assert directory.load() == STATE
     assert (tmp_path / "proof").exists(), "the hooks run all the same"
+
+
+def ended() -> int:
+    """The number of a process that is gone."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_who_got_the_cgroup_of_a_container_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored: bool
+) -> None:
+    """With its pid namespace all of it has ended, so whoever is there is another container. A restore that was killed may
+    have left processes of which its record does not know yet."""
+    monkeypatch.setattr(deletion, "_MOMENT", 0.1)
+    stopped: list[str] = []
+    monkeypatch.setattr(deletion, "_stop_unit", lambda state, _: stopped.append(state.systemd_unit))
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
+        paths = manage.create(plan)
+        join.join(paths, pid)
+        directory = StateDir(str(tmp_path), "box")
+        directory.make(str(tmp_path))
+        record = STATE.replace(
+            cgroup_paths=paths,
+            init_process_pid=ended(),
+            shares_pids=False,
+            systemd_unit="x.scope",
+        )
+        directory.save(record)
+        if restored:
+            Path(f"{directory.path}/criu-root").mkdir()
+        settings = Settings(root=str(tmp_path), log=Log())
+        kill(settings, "box", signal.SIGKILL, all=True)
+        with pytest.raises(InvalidOperation, match="container not running"):
+            kill(settings, "box", signal.SIGKILL)
+        assert worlds.state_of(pid) != "Z"
+        deletion.delete(settings, "box")
+        assert (worlds.state_of(pid) == "Z") == restored
+        assert all(os.path.exists(path) != restored for path in paths.values())
+        assert bool(stopped) == restored
+        assert not directory.exists()
+
+
+def test_an_exec_that_came_too_late_is_waited_for(tmp_path: Path) -> None:
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
+        paths = manage.create(plan)
+        join.join(paths, pid)
+        waiting = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
+        waiting.start()
+        state = STATE.replace(cgroup_paths=paths, init_process_pid=ended(), shares_pids=False)
+        assert deletion.end(state).cgroup_paths == paths
+        waiting.join()
 
 
 def test_a_cgroup_of_a_container_that_never_had_an_init_is_left_alone(tmp_path: Path) -> None:
