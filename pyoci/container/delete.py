@@ -165,7 +165,7 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
             from pyoci.process.intel_rdt import remove  # few hosts have it
 
             remove(state.intel_rdt_path if state.intel_rdt_is_own else "", state.intel_rdt_mon_path)
-        if state.systemd_unit and state.cgroup_paths:
+        if state.systemd_unit and state.cgroup_paths and states.had_init(state):
             _stop_unit(state, log)
         if state.cgroup_paths:
             remove_cgroups(state.cgroup_paths, REMOVAL if states.had_init(state) else 0)
@@ -184,7 +184,9 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
 
 
 def _stop_unit(state: RuntimeState, log: Log) -> None:
-    """A unit without processes and without cgroup ends by itself, so that systemd cannot be asked is not the end."""
+    """It is made with init in it: before there was one, a unit of that name is somebody else's.
+
+    A unit without processes and without cgroup ends by itself, so that systemd cannot be asked is not the end."""
     from pyoci.cgroups.systemd import stop  # only where systemd has made the cgroup
 
     try:

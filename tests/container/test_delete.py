@@ -212,6 +212,17 @@ def test_an_exec_that_came_too_late_is_waited_for(tmp_path: Path) -> None:
         waiting.join()
 
 
+@pytest.mark.parametrize("pid", [0, 2**22 + 1])
+def test_a_unit_is_the_containers_once_it_has_an_init(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+    """Its name is written down before; and a unit is made with init in it."""
+    stopped: list[str] = []
+    monkeypatch.setattr(deletion, "_stop_unit", lambda state, _: stopped.append(state.systemd_unit))
+    unused = {"": "/sys/fs/cgroup/nothing/here"}
+    state = STATE.replace(cgroup_paths=unused, systemd_unit="x.scope", init_process_pid=pid, init_process_start=pid)
+    deletion.destroy(None, state, [], Log())
+    assert stopped == (["x.scope"] if pid else [])
+
+
 def test_a_cgroup_of_a_container_that_never_had_an_init_is_left_alone(tmp_path: Path) -> None:
     """Its record names the cgroup before it is made; whoever is in one of that name is somebody else's."""
     plan = worlds.planned(worlds.fresh_path())
