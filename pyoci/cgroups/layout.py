@@ -39,6 +39,11 @@ class Layout(Record):
     mode: str
     hierarchies: dict[str, Hierarchy]
 
+    def named(self, directory: str) -> dict[str, str]:
+        """A cgroup's directory by the controllers of its hierarchy, as in CgroupPlan.paths."""
+        found = self.hierarchies.items()
+        return {name: directory for name, each in found if _is_below(directory, each.mount_point)}
+
 
 def read() -> Layout:
     """The layout of this host as this process sees it. Raises OSError if /proc is not there."""

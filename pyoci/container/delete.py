@@ -79,17 +79,26 @@ def clear(settings: Settings, directory: StateDir, force: bool) -> None:
 
 
 def _salvage(directory: StateDir, settings: Settings) -> None:
-    """Remove a container whose record is damaged: where its cgroups are is worked out anew, from its config."""
-    from pyoci.cgroups import layout  # for this alone
+    """Remove a container whose record is damaged. Its cgroups tell by their marks that they are its own.
+
+    Without marks, as in those that systemd has made, where they are is worked out anew, from its config. That may fall
+    short: a relative cgroupsPath is one from where its create was.
+    """
+    from pyoci.cgroups import layout, marks  # for this alone
     from pyoci.cgroups.plan import plan as plan_cgroup  # and this
 
     try:
-        config = directory.config()
-        manager = _manager(config, settings)
-        paths = plan_cgroup(config, directory.id, layout.read(), systemd=manager, rootless=False).paths
-        if pids(paths):
-            kill_all(paths, k.SIGKILL)
-        remove_cgroups(paths)
+        here = layout.read()
+        cgroups = [here.named(path) for path in marks.find(here, settings.root).get(directory.id, ())]
+        if not cgroups:
+            config = directory.config()
+            manager = _manager(config, settings)
+            cgroups = [plan_cgroup(config, directory.id, here, systemd=manager, rootless=False).paths]
+        for paths in cgroups:
+            if pids(paths):
+                kill_all(paths, k.SIGKILL)
+        for paths in cgroups:
+            remove_cgroups(paths)
     except OSError as error:
         raise failed(f"find what container {directory.id} has left", error) from None
     except StateError:

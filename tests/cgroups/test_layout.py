@@ -106,6 +106,14 @@ def test_directory_of_a_cgroup() -> None:
     assert part.directory("/docker/11") is None
 
 
+def test_the_controllers_of_a_directory() -> None:
+    found = layout.parse(hosts.HYBRID, hosts.HYBRID_SELF)
+    for name, place in (("memory", "/sys/fs/cgroup/memory/a"), ("", "/sys/fs/cgroup/unified/a")):
+        assert found.named(place) == {name: place}
+    place = "/sys/fs/cgroup/cpu,cpuacct/a"
+    assert layout.parse(hosts.V1, hosts.V1_SELF).named(place) == {"cpu": place, "cpuacct": place}
+
+
 def test_this_host_is_understood() -> None:
     found = layout.read()
     assert found.mode in ("v1", "hybrid", "v2", "none")

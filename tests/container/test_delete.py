@@ -87,6 +87,21 @@ def test_a_record_that_is_damaged_goes_by_force(box: Box, content: str) -> None:
     assert box.left() == []
 
 
+@pytest.mark.parametrize("config", ["{", '{"linux": {"cgroupsPath": "/pyoci-not-there"}}'])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_damaged_record_whose_config_does_not_lead_to_its_cgroups(box: Box, config: str, paused: bool) -> None:
+    """Be it damaged too, or say a path from where the create was, and the delete is elsewhere: they bear marks."""
+    box.run("sleep", "1000")
+    pid = box.pid
+    if paused:
+        box.apart(lambda: pause(box.settings(), box.id))
+    Path(f"{box.directory.path}/state.json").write_text("{")
+    Path(f"{box.directory.path}/config.json").write_text(config)
+    box.delete(force=True)
+    assert box.left() == []
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
 def test_without_a_config_it_goes_too(box: Box) -> None:
     box.run("true")
     box.end()
