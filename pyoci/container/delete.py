@@ -167,6 +167,9 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
             from pyoci.rootfs.attach import detach  # few containers have no mount namespace
 
             detach(state.rootfs, state.root_mount)
+            state = state.replace(root_mount=0)  # should this delete be repeated, the id may be another mount's
+            if directory is not None:
+                _save(directory, state, log)
     except PyociError as error:
         failure = error
     try:
@@ -190,6 +193,14 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
         run_hooks("poststop", hooks, told, on_failure=lambda error: log.warning(error.message))
     if failure is not None:
         raise failure
+
+
+def _save(directory: StateDir, state: RuntimeState, log: Log) -> None:
+    """That it cannot be written is no reason not to remove it."""
+    try:
+        directory.save(state)
+    except PyociError as error:
+        log.warning(error.message)
 
 
 def _stop_unit(state: RuntimeState, log: Log) -> None:

@@ -36,7 +36,8 @@ def attach(path: str, announce: Callable[[int], None]) -> None:
 
 
 def detach(path: str, mount_id: int) -> None:
-    """Take that mount away with all that is mounted below it. It is fine if it never came to be, or is gone.
+    """Take that mount away with all that is mounted below it. It is fine if it never came to be, or is gone: then its id may
+    be that of another by now, for the kernel gives the lowest that is free.
 
     Raises PyociError, also if something else has been mounted over it: that is not ours to take away.
     """
@@ -49,7 +50,7 @@ def detach(path: str, mount_id: int) -> None:
     try:
         if mount_id_of(place) == mount_id:
             k.umount2(f"/proc/self/fd/{place}", k.MNT_DETACH)
-        elif mount_point_of(mount_id):
+        elif mount_point_of(mount_id) == k.readlink(f"/proc/self/fd/{place}"):
             raise PyociError(f"unmount the root {path}: something else has been mounted over it")
     except OSError as error:
         raise failed(f"unmount the root {path}", error) from None

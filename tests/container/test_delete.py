@@ -19,6 +19,7 @@ from pyoci.container.control import kill, pause
 from pyoci.container.record import Settings
 from pyoci.errors import InvalidOperation, PyociError
 from pyoci.log import Log
+from pyoci.rootfs import attach
 from pyoci.state import StateDir
 from tests.cgroups import worlds
 from tests.container.boxes import Box, Failed
@@ -236,6 +237,31 @@ def test_a_unit_is_the_containers_once_it_has_an_init(monkeypatch: pytest.Monkey
     state = STATE.replace(cgroup_paths=unused, systemd_unit="x.scope", init_process_pid=pid, init_process_start=pid)
     deletion.destroy(None, state, [], Log())
     assert stopped == (["x.scope"] if pid else [])
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_mount_is_taken_away_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    """Its id may be another mount's when the delete is repeated."""
+
+    def refuse(*_: object) -> None:
+        raise PyociError("refused")
+
+    taken: list[int] = []
+    monkeypatch.setattr(attach, "detach", lambda path, number: taken.append(number))
+    monkeypatch.setattr(deletion, "remove_cgroups", refuse)
+    directory = StateDir(str(tmp_path), "box")
+    directory.make(str(tmp_path))
+    directory.save(STATE.replace(root_mount=7))
+    if full:
+        monkeypatch.setattr(StateDir, "save", refuse)
+    with pytest.raises(PyociError, match="refused"):
+        deletion.destroy(directory, directory.load(), [], Log())
+    assert taken == [7]
+    assert directory.load() == STATE.replace(root_mount=7 if full else 0)
+    monkeypatch.setattr(deletion, "remove_cgroups", lambda *_: None)
+    deletion.destroy(directory, directory.load(), [], Log())
+    assert taken == ([7, 7] if full else [7])
+    assert not directory.exists()
 
 
 def test_a_cgroup_of_a_container_that_never_had_an_init_is_left_alone(tmp_path: Path) -> None:
