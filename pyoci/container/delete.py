@@ -13,7 +13,6 @@ from pyoci import jsontext
 from pyoci import state as states
 from pyoci.cgroups.freezer import is_frozen, thaw, thaw_below
 from pyoci.cgroups.processes import kill_all, pids
-from pyoci.cgroups.remove import TIMEOUT as REMOVAL
 from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError, failed
@@ -180,7 +179,10 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
         if state.systemd_unit and state.cgroup_paths and states.had_init(state):
             _stop_unit(state, log)
         if state.cgroup_paths:
-            remove_cgroups(state.cgroup_paths, REMOVAL if states.had_init(state) else 0)
+            if states.had_init(state):
+                remove_cgroups(state.cgroup_paths)
+            else:
+                remove_cgroups(state.cgroup_paths, timeout=0, below=False)
     except PyociError as error:
         if states.had_init(state):  # else what is in our way there is not ours
             failure = error

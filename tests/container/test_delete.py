@@ -258,7 +258,7 @@ def test_a_mount_is_taken_away_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         deletion.destroy(directory, directory.load(), [], Log())
     assert taken == [7]
     assert directory.load() == STATE.replace(root_mount=7 if full else 0)
-    monkeypatch.setattr(deletion, "remove_cgroups", lambda *_: None)
+    monkeypatch.setattr(deletion, "remove_cgroups", lambda *_, **__: None)
     deletion.destroy(directory, directory.load(), [], Log())
     assert taken == ([7, 7] if full else [7])
     assert not directory.exists()
@@ -270,9 +270,12 @@ def test_a_cgroup_of_a_container_that_never_had_an_init_is_left_alone(tmp_path: 
     with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
         paths = manage.create(plan)
         join.join(paths, pid)
+        for path in set(paths.values()):
+            os.mkdir(f"{path}/below")
         directory = StateDir(str(tmp_path), "box")
         directory.make(str(tmp_path))
         directory.save(STATE.replace(cgroup_paths=paths, init_process_pid=0, init_process_start=0))
         deletion.delete(Settings(root=str(tmp_path), log=Log()), "box", force=True)
         assert worlds.state_of(pid) != "Z"
+        assert all(os.path.exists(f"{path}/below") for path in paths.values())
         assert not directory.exists()
