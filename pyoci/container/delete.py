@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """delete, and the end of whatever a command could not finish.
 
-In this order: the processes, their cgroup, the state directory, the poststop hooks. Each step is done even if the one
-before failed, and done again without harm, so a delete that was killed can be repeated; the first failure is told.
+In this order: the processes, what was made for them, the state directory, the poststop hooks. All that was made is undone
+as far as it can be, and the first failure is told. Then the rest waits for another delete: each step may be done again
+without harm, also after a delete that was killed.
 """
 
 from __future__ import annotations
@@ -158,35 +159,18 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
     """Undo what create made for a container that has no process any more, and run its poststop hooks, if there are any.
 
     To be called with the lock of the directory held; without one where that has gone already.
-    A poststop hook that fails is a warning (runtime.md, Lifecycle, step 13). Raises CgroupError, PyociError.
+    What cannot be undone is raised, and then the directory stays, and the hooks wait for a delete that can: they are to be
+    run when the container is gone. One that fails is a warning (runtime.md, Lifecycle, step 13). Raises CgroupError,
+    PyociError.
     """
-    failure: PyociError | None = None
-    try:
-        if state.root_mount:
-            from pyoci.rootfs.attach import detach  # few containers have no mount namespace
-
-            detach(state.rootfs, state.root_mount)
-            state = state.replace(root_mount=0)  # should this delete be repeated, the id may be another mount's
-            if directory is not None:
-                _save(directory, state, log)
-    except PyociError as error:
-        failure = error
-    try:
-        if state.intel_rdt_path:
-            from pyoci.process.intel_rdt import remove  # few hosts have it
-
-            remove(state.intel_rdt_path if state.intel_rdt_is_own else "", state.intel_rdt_mon_path)
-        if state.systemd_unit and state.cgroup_paths and states.had_init(state):
-            _stop_unit(state, log)
-        if state.cgroup_paths:
-            if states.had_init(state):
-                remove_cgroups(state.cgroup_paths)
-            else:
-                remove_cgroups(state.cgroup_paths, timeout=0, below=False)
-    except PyociError as error:
-        if states.had_init(state):  # else what is in our way there is not ours
-            failure = error
-    if failure is None and directory is not None:  # or the record of where the cgroups are would be lost
+    failure = _first_failure(
+        lambda: _unmount(directory, state, log),
+        lambda: _remove_rdt(state),
+        lambda: _remove_cgroups(state, log),
+    )
+    if directory is not None:
+        if failure is not None:
+            raise failure  # or the record of where the cgroups are would be lost, and the hooks be run each time
         directory.remove()
     if hooks:
         from pyoci.hooks import run_hooks  # most containers have none
@@ -195,6 +179,55 @@ def destroy(directory: StateDir | None, state: RuntimeState, hooks: list[dict[st
         run_hooks("poststop", hooks, told, on_failure=lambda error: log.warning(error.message))
     if failure is not None:
         raise failure
+
+
+def _first_failure(*steps: Callable[[], None]) -> PyociError | None:
+    """Take each of the steps, whatever has become of the others."""
+    failure = None
+    for step in steps:
+        try:
+            step()
+        except PyociError as error:
+            failure = failure or error
+    return failure
+
+
+def _unmount(directory: StateDir | None, state: RuntimeState, log: Log) -> None:
+    if not state.root_mount:
+        return
+    from pyoci.rootfs.attach import detach  # few containers have no mount namespace
+
+    detach(state.rootfs, state.root_mount)
+    if directory is not None:  # should this delete be repeated, the id may be another mount's
+        _save(directory, state.replace(root_mount=0), log)
+
+
+def _remove_rdt(state: RuntimeState) -> None:
+    if not state.intel_rdt_path:
+        return
+    from pyoci.process.intel_rdt import remove  # few hosts have it
+
+    try:
+        remove(state.intel_rdt_path if state.intel_rdt_is_own else "", state.intel_rdt_mon_path)
+    except PyociError:
+        if states.had_init(state):  # else what is in our way there is not ours
+            raise
+
+
+def _remove_cgroups(state: RuntimeState, log: Log) -> None:
+    """A unit is made with init in it, so before there was one, whatever has that name is somebody else's. The same goes for
+    what keeps a cgroup busy."""
+    if not state.cgroup_paths:
+        return
+    if states.had_init(state):
+        if state.systemd_unit:
+            _stop_unit(state, log)
+        remove_cgroups(state.cgroup_paths)
+        return
+    try:
+        remove_cgroups(state.cgroup_paths, timeout=0, below=False)
+    except PyociError:
+        pass
 
 
 def _save(directory: StateDir, state: RuntimeState, log: Log) -> None:
@@ -206,9 +239,7 @@ def _save(directory: StateDir, state: RuntimeState, log: Log) -> None:
 
 
 def _stop_unit(state: RuntimeState, log: Log) -> None:
-    """It is made with init in it: before there was one, a unit of that name is somebody else's.
-
-    A unit without processes and without cgroup ends by itself, so that systemd cannot be asked is not the end."""
+    """A unit without processes and without cgroup ends by itself, so that systemd cannot be asked is not the end."""
     from pyoci.cgroups.systemd import stop  # only where systemd has made the cgroup
 
     try:

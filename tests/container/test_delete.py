@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pyoci.container.control import kill, pause
 from pyoci.container.record import Settings
 from pyoci.errors import InvalidOperation, PyociError
 from pyoci.log import Log
+from pyoci.process import intel_rdt
 from pyoci.rootfs import attach
 from pyoci.state import StateDir
 from tests.cgroups import worlds
@@ -168,7 +170,34 @@ def test_cgroups_that_cannot_be_removed_keep_the_record(tmp_path: Path, monkeypa
     with pytest.raises(PyociError, match="busy"):
         deletion.destroy(directory, STATE, hooks, Log())
     assert directory.load() == STATE
-    assert (tmp_path / "proof").exists(), "the hooks run all the same"
+    assert not (tmp_path / "proof").exists(), "the hooks run when it is gone"
+    with pytest.raises(PyociError, match="busy"):
+        deletion.destroy(None, STATE, hooks, Log())
+    assert (tmp_path / "proof").exists(), "now or never, if there is nothing to try again with"
+    (tmp_path / "proof").unlink()
+    monkeypatch.setattr(deletion, "remove_cgroups", lambda *_: None)
+    deletion.destroy(directory, STATE, hooks, Log())
+    assert (tmp_path / "proof").exists()
+
+
+def test_each_step_is_taken_whatever_the_others_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def refusing(step: str) -> Callable[..., None]:
+        def refuse(*_: object, **__: object) -> None:
+            done.append(step)
+            raise PyociError(step)
+
+        return refuse
+
+    monkeypatch.setattr(attach, "detach", refusing("mount"))
+    monkeypatch.setattr(intel_rdt, "remove", refusing("rdt"))
+    monkeypatch.setattr(deletion, "_stop_unit", lambda *_: done.append("unit"))
+    monkeypatch.setattr(deletion, "remove_cgroups", refusing("cgroups"))
+    state = STATE.replace(root_mount=7, intel_rdt_path="/rdt", systemd_unit="x.scope")
+    with pytest.raises(PyociError, match="mount"):
+        deletion.destroy(None, state, [], Log())
+    assert done == ["mount", "rdt", "unit", "cgroups"]
 
 
 def ended() -> int:
