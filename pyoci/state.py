@@ -95,16 +95,24 @@ class StateDir:
     def __init__(self, root: str, container_id: str) -> None:
         check_id(container_id)
         self.id, self.path = container_id, f"{root}/{container_id}"
+        self.made = (0, 0)  # the device and inode of the directory that we have made
 
     def make(self, root: str) -> None:
         """Claim the id. Raises ContainerExists, PyociError."""
         try:
             make_directories(root, 0o700)
             k.mkdir(self.path, 0o711)
+            status = k.stat(self.path)
         except OSError as error:
             if error.errno == EEXIST:
                 raise ContainerExists(self.id) from None
             raise failed(f"make the state directory {self.path}", error) from None
+        self.made = (status.st_dev, status.st_ino)
+
+    def is_made_by_us(self, lock: int) -> bool:
+        """Whether the locked directory is the one that `make` has made, not another that has come in its place."""
+        status = k.fstat(lock)
+        return (status.st_dev, status.st_ino) == self.made
 
     def lock(self) -> int:
         """Take the container's lock for this command; held by the descriptor. Raises ContainerNotFound, StateError."""

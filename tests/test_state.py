@@ -105,6 +105,17 @@ def test_a_root_that_cannot_be(tmp_path: Path) -> None:
     assert caught.value.message == f"make the state directory {root}/box: not a directory"
 
 
+def test_a_directory_that_has_come_in_the_place_of_ours(directory: StateDir) -> None:
+    fd = directory.lock()
+    assert directory.is_made_by_us(fd)
+    os.close(fd)
+    os.rename(directory.path, f"{directory.path}.gone")  # not removed: its number might be used again
+    os.mkdir(directory.path)
+    fd = directory.lock()
+    assert not directory.is_made_by_us(fd)
+    os.close(fd)
+
+
 def test_two_make_the_root_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes second finds each directory made between its own two tries, and is not told that its id is taken."""
     root = f"{tmp_path}/a/root"
