@@ -18,7 +18,7 @@ from pyoci.cgroups.remove import remove as remove_cgroups
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, StateError, failed
 from pyoci.kernel import basic as k
-from pyoci.state import CREATED, CRIU_ROOT, STOPPED, StateDir
+from pyoci.state import CREATED, CREATING, CRIU_ROOT, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _MOMENT = 1.0
 
 
 def delete(settings: Settings, container_id: str, force: bool = False) -> None:
-    """Remove a container that is stopped or was never started; with `force` any, and it is fine if there is none.
+    """Remove a container that is stopped or was never started, or whose create was killed; with `force` any, and it is fine
+    if there is none.
 
     Raises ContainerNotFound, InvalidOperation, CgroupError, StateError.
     """
@@ -68,7 +69,7 @@ def clear(settings: Settings, directory: StateDir, force: bool) -> None:
         _salvage(directory, settings)
         return
     status = container.status()
-    if status not in (STOPPED, CREATED) and not force:
+    if status not in (STOPPED, CREATED) and not force and not (status == CREATING and _is_abandoned(container.state)):
         raise InvalidOperation(f"cannot delete container {directory.id} that is not stopped: {status}")
     hooks = _hooks(directory, settings.log)
     # What a restore that was killed has left may be alive though the criu that its record names is gone.
@@ -76,6 +77,14 @@ def clear(settings: Settings, directory: StateDir, force: bool) -> None:
     if state.cgroup_paths != container.state.cgroup_paths:
         settings.log.warning(f"container {directory.id} has ended, and others are in its cgroups: they are left alone")
     destroy(directory, state, hooks, settings.log)
+
+
+def _is_abandoned(state: RuntimeState) -> bool:
+    """Whether its create has died. An init that was ready by then lives on, and nobody can start it."""
+    try:
+        return not states.has_creator(state)
+    except OSError as error:
+        raise failed(f"find out who creates container {state.id}", error) from None
 
 
 def _salvage(directory: StateDir, settings: Settings) -> None:

@@ -105,6 +105,21 @@ def test_a_damaged_record_whose_config_does_not_lead_to_its_cgroups(box: Box, co
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+def test_a_container_whose_create_was_killed_right_at_its_end(box: Box) -> None:
+    """Its init is ready, and does not end with it any more. Nobody can start it, and so it may go like one that is created."""
+    box.create()
+    pid, record = box.pid, box.directory.load()
+    os.rename(f"{box.directory.path}/exec.fifo", f"{box.directory.path}/exec.fifo.new")
+    assert box.status() == "creating"
+    box.directory.save(record.replace(creator_pid=os.getpid(), creator_start=states.start_time(os.getpid())[1]))
+    with pytest.raises(Failed, match="that is not stopped: creating"):
+        box.delete()  # its create may be at it yet
+    box.directory.save(record)
+    box.delete()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert box.left() == []
+
+
 def test_without_a_config_it_goes_too(box: Box) -> None:
     box.run("true")
     box.end()
