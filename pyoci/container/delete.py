@@ -72,11 +72,7 @@ def clear(settings: Settings, directory: StateDir, force: bool) -> None:
     if status not in (STOPPED, CREATED) and not force and not (status == CREATING and _is_abandoned(container.state)):
         raise InvalidOperation(f"cannot delete container {directory.id} that is not stopped: {status}")
     hooks = _hooks(directory, settings.log)
-    # What a restore that was killed has left may be alive though the criu that its record names is gone.
-    state = end(container.state, all_ours=lambda: directory.has(CRIU_ROOT))
-    if state.cgroup_paths != container.state.cgroup_paths:
-        settings.log.warning(f"container {directory.id} has ended, and others are in its cgroups: they are left alone")
-    destroy(directory, state, hooks, settings.log)
+    end_and_destroy(directory, container.state, hooks, settings.log)
 
 
 def _is_abandoned(state: RuntimeState) -> bool:
@@ -124,6 +120,15 @@ def _manager(config: dict[str, Any], settings: Settings) -> Manager | None:
     from pyoci.cgroups.systemd import find  # likewise
 
     return find(host.is_rootless() if settings.rootless is None else settings.rootless)
+
+
+def end_and_destroy(directory: StateDir, state: RuntimeState, hooks: list[dict[str, Any]], log: Log) -> None:
+    """As `end` and `destroy`; cgroups that are somebody else's by now are left alone. Raises CgroupError, PyociError."""
+    # What a restore that was killed has left may be alive though the criu that its record names is gone.
+    left = end(state, all_ours=lambda: directory.has(CRIU_ROOT))
+    if left.cgroup_paths != state.cgroup_paths:
+        log.warning(f"container {state.id} has ended, and others are in its cgroups: they are left alone")
+    destroy(directory, left, hooks, log)
 
 
 def end(state: RuntimeState, all_ours: Callable[[], bool] = lambda: False) -> RuntimeState:

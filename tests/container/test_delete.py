@@ -16,8 +16,9 @@ import pytest
 from pyoci import state as states
 from pyoci.cgroups import join, manage
 from pyoci.container import delete as deletion
+from pyoci.container import run
 from pyoci.container.control import kill, pause
-from pyoci.container.record import Settings
+from pyoci.container.record import Container, Settings
 from pyoci.errors import InvalidOperation, PyociError
 from pyoci.log import Log
 from pyoci.process import intel_rdt
@@ -224,9 +225,19 @@ def ended() -> int:
     return pid
 
 
+def deleted(settings: Settings) -> None:
+    deletion.delete(settings, "box")
+
+
+def removed(settings: Settings) -> None:
+    """As at the end of a foreground run."""
+    run.remove(Container(settings, "box"))
+
+
+@pytest.mark.parametrize("removal", [deleted, removed])
 @pytest.mark.parametrize("restored", [False, True])
 def test_who_got_the_cgroup_of_a_container_that_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored: bool, removal: Callable[[Settings], None]
 ) -> None:
     """With its pid namespace all of it has ended, so whoever is there is another container. A restore that was killed may
     have left processes of which its record does not know yet."""
@@ -246,6 +257,7 @@ def test_who_got_the_cgroup_of_a_container_that_has_ended(
             systemd_unit="x.scope",
         )
         directory.save(record)
+        directory.write("config.json", b"{}")
         if restored:
             Path(f"{directory.path}/criu-root").mkdir()
         settings = Settings(root=str(tmp_path), log=Log())
@@ -253,7 +265,7 @@ def test_who_got_the_cgroup_of_a_container_that_has_ended(
         with pytest.raises(InvalidOperation, match="container not running"):
             kill(settings, "box", signal.SIGKILL)
         assert worlds.state_of(pid) != "Z"
-        deletion.delete(settings, "box")
+        removal(settings)
         assert (worlds.state_of(pid) == "Z") == restored
         assert all(os.path.exists(path) != restored for path in paths.values())
         assert bool(stopped) == restored
