@@ -6,6 +6,7 @@ from __future__ import annotations
 from pyoci import syscalls as k
 from pyoci.cgroups.files import get
 from pyoci.cgroups.layout import Layout, unescape
+from pyoci.cgroups.layout import mounts as mount_lines
 from pyoci.cgroups.layout import parse as parse_layout
 from pyoci.confinement import Confinement, gather_confinement
 from pyoci.record import Record
@@ -77,7 +78,7 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
         rootless=is_rootless() if rootless is None else rootless,
         seccomp_flags=supported_flags() if linux.get("seccomp") else (),
         has_kcore=_exists("/proc/kcore"),
-        mounts=tuple(_host_mount(line) for line in mountinfo.splitlines()),
+        mounts=tuple(_host_mount(fields) for fields in mount_lines(mountinfo)),
         real_paths={path: real_path(path)},
         own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for kind, path in joined if kind == "network"},
         joined_maps=next((_maps_of(path) for kind, path in joined if kind == "user"), None),
@@ -123,8 +124,8 @@ def real_path(path: str) -> str:
         k.close(fd)
 
 
-def _host_mount(line: str) -> HostMount:
-    _, _, _, root, point, rest = line.split(" ", 5)
+def _host_mount(fields: list[str]) -> HostMount:
+    _, _, _, root, point, rest = fields
     fstype = (" " + rest).partition(" - ")[2].partition(" ")[0]
     return HostMount(point=unescape(point), root=root, fstype=fstype)
 

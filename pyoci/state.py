@@ -3,16 +3,16 @@
 
 `<root>/<id>/` holds `state.json` (a Record that names what was made for the container, written before it is made, so that
 a create that was killed half-way can be deleted), `config.json` (what was validated, for start, exec and delete, whatever
-has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made, `exec.fifo.open` while a start
-is at it), `seccomp.bpf`, the compiled
-filter, and `notify`, the directory of the socket on which the program says that it is ready.
+has become of the bundle), `exec.fifo` while the container waits to be started (`exec.fifo.new` until all of it is made,
+`exec.fifo.open` while a start is at it), `seccomp.bpf`, the compiled filter, `notify`, the directory of the socket on which
+the program says that it is ready, and `criu-root` while it is being restored.
 
 Whether a container runs is never stored: it follows from its init process, the fifo and the freezer.
 """
 
 from __future__ import annotations
 
-from errno import EEXIST, ENOENT, ENOTDIR, ESRCH
+from errno import EEXIST, ENOENT, ENOTDIR, ENOTEMPTY, ESRCH
 from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
@@ -29,6 +29,7 @@ CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", 
 
 STATE, CONFIG, FIFO, FILTER, NOTIFY = "state.json", "config.json", "exec.fifo", "seccomp.bpf", "notify"
 UNFINISHED, OPENED = f"{FIFO}.new", f"{FIFO}.open"
+CRIU_ROOT = "criu-root"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _ID_LENGTH = 1024
 _LOCK_PATIENCE = 10.0
@@ -94,16 +95,24 @@ class StateDir:
     def __init__(self, root: str, container_id: str) -> None:
         check_id(container_id)
         self.id, self.path = container_id, f"{root}/{container_id}"
+        self.made = (0, 0)  # the device and inode of the directory that we have made
 
     def make(self, root: str) -> None:
         """Claim the id. Raises ContainerExists, PyociError."""
         try:
             make_directories(root, 0o700)
             k.mkdir(self.path, 0o711)
+            status = k.stat(self.path)
         except OSError as error:
             if error.errno == EEXIST:
                 raise ContainerExists(self.id) from None
             raise failed(f"make the state directory {self.path}", error) from None
+        self.made = (status.st_dev, status.st_ino)
+
+    def is_made_by_us(self, lock: int) -> bool:
+        """Whether the locked directory is the one that `make` has made, not another that has come in its place."""
+        status = k.fstat(lock)
+        return (status.st_dev, status.st_ino) == self.made
 
     def lock(self) -> int:
         """Take the container's lock for this command; held by the descriptor. Raises ContainerNotFound, StateError."""
@@ -237,7 +246,7 @@ class StateDir:
         try:
             for name in sorted(k.listdir(self.path), key=lambda name: name == STATE):
                 _unlink(f"{self.path}/{name}")
-            _unlink(self.path)
+            _remove_directory(self.path)
         except OSError as error:
             if error.errno != ENOENT:
                 raise failed(f"remove the state directory {self.path}", error) from None
@@ -258,7 +267,7 @@ def write_all(fd: int, content: bytes) -> None:
 def start_time(pid: int) -> tuple[str, int]:
     """The state letter and the start time of a process (proc(5), fields 3 and 22), or ("", 0) if there is none.
 
-    One whose first thread has ended, and others have not, looks like a zombie, but is none: then the letter is "S".
+    One whose first thread has ended before others sleeps: only that thread is a zombie.
     """
     try:
         fd = k.open(f"/proc/{pid}/stat", k.O_RDONLY | k.O_CLOEXEC)
@@ -283,6 +292,12 @@ def is_alive(state: RuntimeState) -> bool:
 def had_init(state: RuntimeState) -> bool:
     """Whether there ever was an init. Of two numbers one may be damaged."""
     return bool(state.init_process_pid or state.init_process_start)
+
+
+def may_have_processes(state: RuntimeState) -> bool:
+    """Whether anybody of the container may be left. With the init of a pid namespace all have ended that are in it; whoever
+    is in the container's cgroups by then has been given them since."""
+    return is_alive(state) or (state.shares_pids and had_init(state))
 
 
 def has_creator(state: RuntimeState) -> bool:
@@ -355,11 +370,22 @@ def _unlink(path: str) -> None:
     try:
         k.unlink(path)
     except IsADirectoryError:
+        _remove_directory(path)
+    except FileNotFoundError:
+        pass
+
+
+def _remove_directory(path: str) -> None:
+    """As `_unlink`. What is mounted on one of ours, such as a container's root, is not ours to remove: to begin with rmdir
+    says EBUSY of it, whatever is in it."""
+    try:
         try:
+            k.rmdir(path)
+        except OSError as error:
+            if error.errno not in (ENOTEMPTY, EEXIST):
+                raise
             for name in k.listdir(path):
                 _unlink(f"{path}/{name}")
             k.rmdir(path)
-        except FileNotFoundError:
-            pass
     except FileNotFoundError:
         pass

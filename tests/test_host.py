@@ -12,6 +12,7 @@ import pytest
 
 from pyoci import host as hosts
 from pyoci import syscalls as k
+from pyoci.cgroups import layout
 from pyoci.cgroups.files import get
 from pyoci.cgroups.layout import Layout
 from pyoci.host import Host, HostMount, clean_path
@@ -45,11 +46,12 @@ def mount(point: str, fstype: str = "ext4", root: str = "/") -> HostMount:
         (r"25 23 0:23 / /a\040b\011c\012d\134e\043f rw - tmpfs a\040-\040b rw", "/a b\tc\nd\\e#f", "/", "tmpfs"),
         (r"25 23 0:23 / /a\134040 rw - tmpfs none rw", r"/a\040", "/", "tmpfs"),
         ("25 23 0:23 / /a rw -", "/a", "/", ""),
+        ("25 23 0:23 / /a\r\x0b\x1c\x85\u2028b rw - tmpfs none rw", "/a\r\x0b\x1c\x85\u2028b", "/", "tmpfs"),
         ("25 23 0:23 / /ä-b rw - fuse.x-y a-b rw,x=-", "/ä-b", "/", "fuse.x-y"),
     ],
 )
 def test_a_line_of_mountinfo(line: str, point: str, root: str, fstype: str) -> None:
-    assert hosts._host_mount(line) == HostMount(point=point, root=root, fstype=fstype)
+    assert hosts._host_mount(*layout.mounts(line)) == HostMount(point=point, root=root, fstype=fstype)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,17 @@ def test_a_root_that_cannot_be(tmp_path: Path) -> None:
     assert caught.value.message == f"make the state directory {root}/box: not a directory"
 
 
+def test_a_directory_that_has_come_in_the_place_of_ours(directory: StateDir) -> None:
+    fd = directory.lock()
+    assert directory.is_made_by_us(fd)
+    os.close(fd)
+    os.rename(directory.path, f"{directory.path}.gone")  # not removed: its number might be used again
+    os.mkdir(directory.path)
+    fd = directory.lock()
+    assert not directory.is_made_by_us(fd)
+    os.close(fd)
+
+
 def test_two_make_the_root_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes second finds each directory made between its own two tries, and is not told that its id is taken."""
     root = f"{tmp_path}/a/root"
@@ -383,8 +394,8 @@ def test_the_record_goes_last(directory: StateDir, monkeypatch: pytest.MonkeyPat
     real = k.unlink
     monkeypatch.setattr(k, "unlink", lambda path: (gone.append(path.rpartition("/")[2]), real(path)))
     directory.remove()
-    assert sorted(gone[:-2]) == ["a", "config.json", "z"]
-    assert gone[-2:] == ["state.json", "box"]
+    assert sorted(gone[:-1]) == ["a", "config.json", "z"]
+    assert gone[-1] == "state.json"
 
 
 def test_two_remove_at_once(directory: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,6 +410,7 @@ def test_two_remove_at_once(directory: StateDir, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.needs_root
 def test_what_cannot_be_removed_is_said(directory: StateDir) -> None:
+    """And what is mounted there is not ours to empty."""
     busy = f"{directory.path}/busy"
     os.mkdir(busy)
 
@@ -406,8 +418,10 @@ def test_what_cannot_be_removed_is_said(directory: StateDir) -> None:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
         syscalls.mount("tmpfs", busy, "tmpfs", 0)
+        Path(f"{busy}/precious").touch()
         with pytest.raises(PyociError) as caught:
             directory.remove()
+        assert os.listdir(busy) == ["precious"]
         return caught.value.message
 
     assert in_child(inside) == f"remove the state directory {directory.path}: device or resource busy"
@@ -479,34 +493,22 @@ def test_life_and_death_of_init(sleeper: int) -> None:
     os.close(pidfd)
 
 
-def test_a_process_whose_first_thread_has_ended_lives_on() -> None:
-    go, stop = os.pipe(), os.pipe()
+def test_an_init_that_lives_on_without_its_first_thread() -> None:
+    """As any program may: its pid namespace is still there, with all in it."""
     pid = os.fork()
-    if not pid:
-        try:
-            os.close(stop[1])
-            threading.Thread(target=lambda: (os.write(go[1], b"."), os.read(stop[0], 1), os._exit(0))).start()
-            ctypes.CDLL(None).syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)  # exit(2): of this thread alone
-        finally:
-            os._exit(1)
+    if pid == 0:
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)  # exit(2), of this thread alone
     try:
-        os.close(stop[0])
-        os.read(go[0], 1)
-        letter = ""
-        deadline = time.monotonic() + 30
-        while letter != "Z" and time.monotonic() < deadline:
-            letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        assert letter == "Z", "its first thread is a zombie"
         state = STATE.replace(init_process_pid=pid, init_process_start=states.start_time(pid)[1])
+        while "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+            time.sleep(0.01)
         assert states.is_alive(state)
-        os.close(stop[1])
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert not states.is_alive(state)
     finally:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(go[0])
-        os.close(go[1])
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not states.is_alive(state)
+    os.waitpid(pid, 0)
 
 
 def test_another_process_of_that_number(sleeper: int) -> None:

@@ -144,14 +144,14 @@ def _attach(paths: dict[str, str], pid: int, init_pid: int, unit: str) -> dict[s
 
 def init_cgroup(paths: dict[str, str], init_pid: int) -> str:
     """The cgroup of version 2 that init is in at present: the container's, or one below. Raises CgroupError."""
-    from pyoci.cgroups.layout import read  # only asked for when joining the usual way was refused
+    from pyoci.cgroups.layout import memberships, read  # only asked for when joining the usual way was refused
 
     try:
         unified = read().hierarchies.get("")
-        lines = get(f"/proc/{init_pid}/cgroup").splitlines()
+        text = get(f"/proc/{init_pid}/cgroup")
     except OSError as error:
         raise CgroupError(f"find the cgroup of process {init_pid}: {reason(error)}") from error
-    name = next((line[3:] for line in lines if line.startswith("0::")), "")
+    name = next((path for number, names, path in memberships(text) if (number, names) == ("0", "")), "")
     directory = unified.directory(name) if unified is not None else None
     if directory is None or not f"{directory}/".startswith(f"{paths['']}/"):
         raise CgroupError(f"process {init_pid} is in the cgroup {name}, which is not below {paths['']}")

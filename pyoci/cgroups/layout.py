@@ -39,6 +39,11 @@ class Layout(Record):
     mode: str
     hierarchies: dict[str, Hierarchy]
 
+    def named(self, directory: str) -> dict[str, str]:
+        """A cgroup's directory by the controllers of its hierarchy, as in CgroupPlan.paths."""
+        found = self.hierarchies.items()
+        return {name: directory for name, each in found if _is_below(directory, each.mount_point)}
+
 
 def read() -> Layout:
     """The layout of this host as this process sees it. Raises OSError if /proc is not there."""
@@ -55,8 +60,7 @@ def parse(mountinfo: str, self_cgroup: str) -> Layout:
     places: dict[str, tuple[str, str]] = {}
     children: dict[str, list[tuple[str, str]]] = {}
     candidates = []
-    for line in mountinfo.splitlines():
-        mount_id, parent, _, root, place, rest = line.split(" ", 5)
+    for mount_id, parent, _, root, place, rest in mounts(mountinfo):
         places[mount_id] = (parent, place)
         children.setdefault(parent, []).append((mount_id, place))
         _, _, source = rest.partition(" - ")
@@ -76,6 +80,15 @@ def parse(mountinfo: str, self_cgroup: str) -> Layout:
     return _classified(found, unified)
 
 
+def mounts(mountinfo: str) -> list[list[str]]:
+    """The lines of a mountinfo, each as its first five fields and the rest; what is none is passed over.
+
+    A mount point may have been renamed by whoever is in a container. The kernel escapes blanks, tabs, newlines and
+    backslashes there, and nothing else that str.splitlines() takes for the end of a line.
+    """
+    return [fields for line in mountinfo.split("\n") if len(fields := line.split(" ", 5)) == 6]
+
+
 def _classified(found: dict[str, Hierarchy], unified: str) -> Layout:
     # A controller mounted on its own beside a unified /sys/fs/cgroup (some VPN clients do so) makes no hybrid host.
     if "" in found and (len(found) == 1 or unified == _USUAL_PLACE):
@@ -84,10 +97,14 @@ def _classified(found: dict[str, Hierarchy], unified: str) -> Layout:
     return Layout(mode=mode, hierarchies=found)
 
 
+def memberships(text: str) -> list[list[str]]:
+    """The lines of a /proc/PID/cgroup, each as its three fields. In a name the kernel refuses newlines, and nothing else."""
+    return [fields for line in text.split("\n") if len(fields := line.split(":", 2)) == 3]
+
+
 def _own_cgroups(text: str) -> dict[str, str]:
     own = {}
-    for line in text.splitlines():
-        _, names, path = line.split(":", 2)
+    for _, names, path in memberships(text):
         for name in names.split(","):
             own[name] = path.removesuffix(" (deleted)")
     return own

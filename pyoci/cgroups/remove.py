@@ -27,20 +27,23 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def remove(paths: dict[str, str], timeout: float = TIMEOUT) -> None:
-    """Remove the cgroups with all that were made below them. What is gone already is no error.
+def remove(paths: dict[str, str], timeout: float = TIMEOUT, below: bool = True) -> None:
+    """Remove the cgroups with all that were made below them; without `below`, only those that have none. What is gone
+    already is no error.
 
-    Processes that are about to end keep a cgroup busy; they are waited for. Raises CgroupError, once all has been tried.
+    Processes that are about to end keep a cgroup busy; they are waited for, `timeout` seconds. Raises CgroupError, once all
+    has been tried.
     """
     deadline = time.monotonic() + timeout
-    failures = [text for path in dict.fromkeys(paths.values()) if (text := _remove(path, deadline))]
+    failures = [text for path in dict.fromkeys(paths.values()) if (text := _remove(path, deadline, below))]
     if failures:
         raise CgroupError("; ".join(failures))
 
 
-def _remove(directory: str, deadline: float) -> str:
+def _remove(directory: str, deadline: float, below: bool) -> str:
     """ "" or why this cgroup could not be removed."""
     pause = 0.001
+    walked = False
     while True:
         try:
             rmdir(directory)
@@ -49,9 +52,10 @@ def _remove(directory: str, deadline: float) -> str:
             # On a read-only mount EROFS is said of what does not exist, too.
             if error.errno in GONE or not _is_there(directory):
                 return ""
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+            if error.errno != errno.EBUSY or not below or (walked and time.monotonic() > deadline):
                 return _not_removed(directory, error)
         try:
+            walked = True
             walk(directory, lambda _fd, _name: None, _remove_child)
         except OSError as error:
             if error.errno not in GONE:

@@ -65,7 +65,7 @@ def run(call: Call, log: Log) -> int:
 
 def lines_of(pids: Collection[int], output: str) -> str:
     """Of the output of ps, the header and the lines of these processes. Raises PyociError if there is no PID column."""
-    header, *lines = output.splitlines() or [""]
+    header, *lines = output.split("\n")  # and at nothing else, for a command line may hold it
     try:
         column = header.split().index("PID")
     except ValueError:

@@ -9,7 +9,7 @@ from pyoci import syscalls as k
 from pyoci.cgroups import layout
 from pyoci.cgroups.freezer import is_frozen, thaw
 from pyoci.cgroups.plan import CgroupPlan
-from pyoci.container.delete import destroy, end
+from pyoci.container.delete import end_and_destroy
 from pyoci.container.record import Container
 from pyoci.criu import rpc
 from pyoci.criu.failure import reason
@@ -216,7 +216,6 @@ def _remove(container: Container) -> None:
     """It is saved, which is what was asked for: that something of it is left is not a failure of that."""
     log = container.settings.log
     try:
-        end(container.state)
-        destroy(container.directory, container.state, container.directory.hooks("poststop"), log)
+        end_and_destroy(container.directory, container.state, container.directory.hooks("poststop"), log)
     except PyociError as error:
         log.warning(error.message)

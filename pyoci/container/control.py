@@ -47,14 +47,15 @@ def _kill_init(container: Container, signal: int) -> None:
 def _kill_all(container: Container, signal: int, indifferent: bool) -> None:
     from pyoci.cgroups.processes import kill_all, pids  # a plain kill does without
 
-    paths = container.state.cgroup_paths
+    state, paths = container.state, container.state.cgroup_paths
     if not paths:
-        if states.is_alive(container.state) or not indifferent:
+        if states.is_alive(state) or not indifferent:
             _kill_init(container, signal)
         return
-    if not indifferent and not pids(paths):
+    if states.may_have_processes(state) and (indifferent or pids(paths)):
+        kill_all(paths, signal)
+    elif not indifferent:
         raise InvalidOperation("container not running")
-    kill_all(paths, signal)
 
 
 def pause(settings: Settings, container_id: str) -> None:

@@ -284,13 +284,15 @@ class Creation:
             try:
                 lock = self.directory.lock()
             except ContainerNotFound:  # deleted meanwhile, with what was known of it then
-                end(self.state)
+                end(self.state, all_ours=lambda: True)
                 destroy(None, self.state, hooks or [], log)
                 return
             try:
-                if self._is_ours() or not self.directory.has(STATE):
-                    end(self.state)
-                    destroy(self.directory, self.state, hooks or [], log)
+                is_ours = self._is_ours()
+                if is_ours or not self.directory.has(STATE):
+                    end(self.state, all_ours=lambda: True)
+                    is_ours = is_ours or self.directory.is_made_by_us(lock)  # else of a create that comes after us
+                    destroy(self.directory if is_ours else None, self.state, hooks or [], log)
             finally:
                 k.close(lock)
         except (PyociError, OSError) as another:

@@ -100,8 +100,8 @@ def _left_by(directory: StateDir) -> str:
 def _without_state(settings: Settings, container_id: str, cgroups: list[str], pretend: bool) -> Finding | None:
     """Remove marked cgroups if their container's state is gone and nobody is in them.
 
-    To hold the id makes sure that it stays gone: a create comes by its cgroups after its directory, a delete loses them
-    before it.
+    To hold the id, and its lock, makes sure that it stays gone: a create comes by its cgroups after its directory, a delete
+    loses them before it.
     """
     directory = StateDir(settings.root, container_id)
     what = f"the state is gone, and left are {len(cgroups)} cgroups, such as {cgroups[0]}"
@@ -115,11 +115,17 @@ def _without_state(settings: Settings, container_id: str, cgroups: list[str], pr
         if pretend:
             return Finding(id=container_id, what=what)
         directory.make(settings.root)
+        lock = directory.lock()
         try:
-            remove_cgroups({path: path for path in cgroups}, timeout=0)
+            if not directory.is_made_by_us(lock):
+                return None
+            try:
+                remove_cgroups({path: path for path in cgroups}, timeout=0)
+            finally:
+                directory.remove()
         finally:
-            directory.remove()
-    except ContainerExists:
+            k.close(lock)
+    except (ContainerExists, ContainerNotFound):  # somebody else has come by the id
         return None
     except OSError as error:
         return Finding(id=container_id, what=what, failure=failed("list the processes in them", error).message)

@@ -15,7 +15,7 @@ from pyoci.criu.restorer import Restorer
 from pyoci.errors import SpecError, failed
 from pyoci.foreground import Foreground
 from pyoci.notify import INSIDE, make_directory
-from pyoci.state import NOTIFY, UNFINISHED
+from pyoci.state import CRIU_ROOT, NOTIFY, UNFINISHED
 from pyoci.terminal import receive_master
 
 TYPE_CHECKING = False
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pyoci.container.record import Settings
     from pyoci.host import Host
     from pyoci.plan.model import Plan
-
-ROOT = "criu-root"
 
 
 def restore(settings: Settings, container_id: str, options: RestoreOptions) -> int:
@@ -61,7 +59,6 @@ class Restoration(Creation):
     options: RestoreOptions
 
     def _make_launcher(self, plan: Plan, host: Host) -> Restorer:
-        self.parent_mount = host.mount_point_of(self.directory.path)
         # Whether its program is ready it has said long ago, so that is not a mount of ours to make.
         mounts = tuple(mount for mount in plan.mounts if mount.destination != INSIDE)
         return Restorer(plan.replace(mounts=mounts), {}, hook_state(self.state), host.rootless)
@@ -76,14 +73,14 @@ class Restoration(Creation):
     def _restore(self, plan: Plan, directories: Directories, console: int) -> None:
         directory, restorer = self.directory, self.launcher
         directory.write(UNFINISHED, b"")
-        root, notify = f"{directory.path}/{ROOT}", f"{directory.path}/{NOTIFY}"
+        root, notify = f"{directory.path}/{CRIU_ROOT}", f"{directory.path}/{NOTIFY}"
         make_directory(notify)  # if the container had its own when it was saved, it expects one
         try:
             k.mkdir(root, 0o755)
         except OSError as error:
             raise failed(f"make {root}", error) from None
         self._make_cgroups(plan)
-        restorer.start(directories, root, self.parent_mount)
+        restorer.start(directories, root)
         self._save(plan.cgroup.paths if plan.cgroup.unit else restorer.paths)
         restorer.enter_cgroups()
         chosen = config_file(plan.annotations, [path for path in CONFIG_FILES if k.access(path, 0)])

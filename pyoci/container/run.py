@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pyoci.container.create import Creation
-from pyoci.container.delete import destroy, end
+from pyoci.container.delete import end_and_destroy
 from pyoci.container.handover import keep_inherited, listen_fds
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_fifo, open_notify_proxy
@@ -80,7 +80,6 @@ def remove(container: Container) -> None:
         found = directory.load()
         if (found.init_process_pid, found.init_process_start) == (ours.init_process_pid, ours.init_process_start):
             hooks = directory.hooks("poststop")
-            end(ours)
-            destroy(directory, ours, hooks, container.settings.log)
+            end_and_destroy(directory, ours, hooks, container.settings.log)
     finally:
         k.close(lock)

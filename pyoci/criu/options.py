@@ -13,6 +13,7 @@ restore. They are those that runc gives, and the files are too: what one has sav
 from __future__ import annotations
 
 from pyoci import syscalls as k
+from pyoci.cgroups.layout import memberships
 from pyoci.criu import rpc
 from pyoci.errors import UsageError
 from pyoci.plan.namespaces import PROC_NAMES
@@ -188,8 +189,7 @@ def inherited_namespaces(namespaces: Namespaces) -> tuple[tuple[int, str], ...]:
 def cgroup_roots(self_cgroup: str) -> list[dict[str, str]]:
     """Where the container's cgroups are: those that criu's process is in, told by its /proc/PID/cgroup."""
     roots = []
-    for line in self_cgroup.splitlines():
-        _, names, path = line.split(":", 2)
+    for _, names, path in memberships(self_cgroup):
         roots += [{"ctrl": name, "path": path} for name in names.split(",")]
     return roots
 

@@ -51,15 +51,15 @@ class Restorer(Launcher):
 
     service: Service
 
-    def start(self, directories: Directories, root: str, parent_mount: str) -> None:
-        """Start criu, with the root of the plan at the directory `root`, which lies on `parent_mount`. Raises PyociError."""
+    def start(self, directories: Directories, root: str) -> None:
+        """Start criu, with the root of the plan at the directory `root`. Raises PyociError."""
         namespaces = [_open(path, k.O_RDONLY) for _, path in inherited_namespaces(self.plan.namespaces)]
         try:
             self.service = Service(
                 directories.paths,
                 keep_streams=True,
                 namespaces=namespaces,
-                prepare=lambda channel: prepare(self.plan, root, parent_mount, channel),
+                prepare=lambda channel: prepare(self.plan, root, channel),
             )
         finally:
             for fd in namespaces:

@@ -12,6 +12,7 @@ from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 from pyoci.process.channel import REMARK, Channel
 from pyoci.process.program import Program
+from pyoci.rootfs.attach import mount_id_of, mount_point_of
 from pyoci.rootfs.mounts import Mounter, open_source
 from pyoci.rootfs.root import Root, is_directory, open_proc
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from pyoci.plan.model import Mount, Plan
 
 
-def prepare(plan: Plan, place: str, parent_mount: str, channel: Channel) -> None:
-    """Mount the plan's root at `place`, a directory on `parent_mount`, and make what mount points are missing.
+def prepare(plan: Plan, place: str, channel: Channel) -> None:
+    """Mount the plan's root at the directory `place`, and make what mount points are missing.
 
     Of each bind mount of the plan, in order, its mount point as the container will see it goes over the channel. Raises
     PyociError.
     """
-    root = _mount_root(plan.rootfs.path, place, parent_mount)
+    root = _mount_root(plan.rootfs.path, place)
     if plan.process.keyring:  # which the container gets from criu: not its caller's
         program = Program(plan.process, b"", 0, in_user_namespace=plan.namespaces.has(k.CLONE_NEWUSER))
         program.join_keyring(f"_ses.{plan.id}", root.proc, new=True)
@@ -74,18 +75,20 @@ def is_below(destination: str, mounts: tuple[Mount, ...]) -> bool:
     )
 
 
-def _mount_root(path: str, place: str, parent_mount: str) -> Root:
+def _mount_root(path: str, place: str) -> Root:
     step = "make a mount namespace for criu"
     try:
         k.unshare(k.CLONE_NEWNS)
-        # The one that we mount on, for our mount to stay with us. All others are left as they are: the container's own
-        # mounts are made of them, and may be meant to be shared.
+        # The one that we mount on, for our mount to stay with us: as the kernel has it, for links may have led there. All
+        # others are left as they are: the container's own mounts are made of them, and may be meant to be shared.
+        step = f"open {place}"
+        directory = k.open(place, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC)
+        parent_mount = mount_point_of(mount_id_of(directory))
         step = f"make {parent_mount} a slave of the host's"
         k.mount(None, parent_mount, None, k.MS_SLAVE)
         step = f"bind the root {path}"
         tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
         k.mount_setattr(tree, 0, propagation=k.MS_SLAVE, recursive=True)
-        directory = k.open(place, k.O_PATH | k.O_DIRECTORY | k.O_NOFOLLOW | k.O_CLOEXEC)
         k.move_mount(tree, directory)
         k.close(directory)
     except OSError as error:

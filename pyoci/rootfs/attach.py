@@ -11,6 +11,7 @@ from errno import ENOENT, ENOTDIR
 
 from pyoci import syscalls as k
 from pyoci.cgroups.files import get
+from pyoci.cgroups.layout import mounts, unescape
 from pyoci.errors import PyociError, failed
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ def attach(path: str, announce: Callable[[int], None]) -> None:
     try:
         tree = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
         place = k.open(path, _PLACE)
-        announce(_mount_id(tree))
+        announce(mount_id_of(tree))
         k.move_mount(tree, place)
         k.mount_setattr(tree, 0, propagation=k.MS_PRIVATE, recursive=True)
         k.close(place)
@@ -35,7 +36,8 @@ def attach(path: str, announce: Callable[[int], None]) -> None:
 
 
 def detach(path: str, mount_id: int) -> None:
-    """Take that mount away with all that is mounted below it. It is fine if it never came to be, or is gone.
+    """Take that mount away with all that is mounted below it. It is fine if it never came to be, or is gone: then its id may
+    be that of another by now, for the kernel gives the lowest that is free.
 
     Raises PyociError, also if something else has been mounted over it: that is not ours to take away.
     """
@@ -46,9 +48,9 @@ def detach(path: str, mount_id: int) -> None:
             return
         raise failed(f"unmount the root {path}", error) from None
     try:
-        if _mount_id(place) == mount_id:
+        if mount_id_of(place) == mount_id:
             k.umount2(f"/proc/self/fd/{place}", k.MNT_DETACH)
-        elif _is_mounted(mount_id):
+        elif mount_point_of(mount_id) == k.readlink(f"/proc/self/fd/{place}"):
             raise PyociError(f"unmount the root {path}: something else has been mounted over it")
     except OSError as error:
         raise failed(f"unmount the root {path}", error) from None
@@ -56,11 +58,13 @@ def detach(path: str, mount_id: int) -> None:
         k.close(place)
 
 
-def _mount_id(fd: int) -> int:
+def mount_id_of(fd: int) -> int:
     """The id of the mount that a descriptor is on, as mountinfo has it (proc_pid_fdinfo(5))."""
     lines = get(f"/proc/self/fdinfo/{fd}").splitlines()
     return next(int(line.removeprefix("mnt_id:")) for line in lines if line.startswith("mnt_id:"))
 
 
-def _is_mounted(mount_id: int) -> bool:
-    return any(line.startswith(f"{mount_id} ") for line in get("/proc/self/mountinfo").split("\n"))
+def mount_point_of(mount_id: int) -> str:
+    """Where the mount of this id is, without symbolic links; "" if it is none of this namespace. Raises OSError."""
+    number = str(mount_id)
+    return next((unescape(fields[4]) for fields in mounts(get("/proc/self/mountinfo")) if fields[0] == number), "")

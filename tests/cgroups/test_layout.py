@@ -81,6 +81,20 @@ def test_escapes_and_deleted_cgroups() -> None:
     assert found.directory(found.own) == "/mnt/x\\y\tz/c:d"
 
 
+@pytest.mark.parametrize("end", list("\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
+def test_names_with_what_ends_a_line_elsewhere(end: str) -> None:
+    """A container can rename the directory that is mounted, and its cgroups; of these only a newline is escaped."""
+    mounts = hosts.V2 + f"90 24 254:1 /s{end}ub /vol/s{end}ub rw - ext4 /dev/vda rw\n"
+    assert layout.parse(mounts, f"0::/a{end}b\n").hierarchies[""].own == f"/a{end}b"
+    assert layout.mounts(mounts)[-1][3:5] == [f"/s{end}ub", f"/vol/s{end}ub"]
+
+
+def test_lines_that_are_none() -> None:
+    assert layout.parse(f"\nx\n{hosts.V2}7 1 0:1 / /a\n", f"x\n{hosts.V2_SELF}") == layout.parse(
+        hosts.V2, hosts.V2_SELF
+    )
+
+
 def test_directory_of_a_cgroup() -> None:
     whole = Hierarchy(mount_point="/sys/fs/cgroup")
     assert whole.directory("/") == "/sys/fs/cgroup"
@@ -90,6 +104,14 @@ def test_directory_of_a_cgroup() -> None:
     assert part.directory("/docker/1") == "/sys/fs/cgroup"
     assert part.directory("/docker/1/b") == "/sys/fs/cgroup/b"
     assert part.directory("/docker/11") is None
+
+
+def test_the_controllers_of_a_directory() -> None:
+    found = layout.parse(hosts.HYBRID, hosts.HYBRID_SELF)
+    for name, place in (("memory", "/sys/fs/cgroup/memory/a"), ("", "/sys/fs/cgroup/unified/a")):
+        assert found.named(place) == {name: place}
+    place = "/sys/fs/cgroup/cpu,cpuacct/a"
+    assert layout.parse(hosts.V1, hosts.V1_SELF).named(place) == {"cpu": place, "cpuacct": place}
 
 
 def test_this_host_is_understood() -> None:

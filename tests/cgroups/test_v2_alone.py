@@ -116,7 +116,7 @@ def test_joining_a_container_that_has_divided_its_cgroup() -> None:
     def body() -> None:
         controllers = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
         path = worlds.fresh_path()
-        plan, sub, other = (worlds.planned(path + end) for end in ("", "/init.scope", "-other"))
+        plan, sub, other = (worlds.planned(path + end) for end in ("", "/init\x0b.scope", "-other"))
         with worlds.removed_afterwards(plan, other), worlds.sleeping(2) as (init, late):
             paths = manage.create(plan)
             os.mkdir(sub.paths[""])

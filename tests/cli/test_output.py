@@ -118,6 +118,10 @@ def test_the_lines_of_some_processes(pids: set[int], kept: str) -> None:
     assert ps.lines_of(pids, LINES) == "UID    PID  PPID CMD\n" + kept
 
 
+def test_a_command_line_makes_no_lines() -> None:
+    assert ps.lines_of({1}, "PID CMD\n2 a\x0b1 b\u20281 c\n1 d\re\n") == "PID CMD\n1 d\re\n"
+
+
 @pytest.mark.parametrize("output", ["", "\n", "PPID CMD\n1 init\n"])
 def test_lines_without_pids(output: str) -> None:
     with pytest.raises(PyociError, match="no PID column"):

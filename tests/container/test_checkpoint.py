@@ -14,6 +14,7 @@ import pytest
 
 from pyoci import syscalls as k
 from pyoci.container.checkpoint import checkpoint
+from pyoci.container.delete import delete
 from pyoci.container.options import RestoreOptions
 from pyoci.container.restore import restore
 from pyoci.criu import rpc
@@ -21,6 +22,7 @@ from pyoci.criu.images import PLACES
 from pyoci.criu.options import CriuOptions
 from tests.container.boxes import Box, Failed
 from tests.criu.standin import install, session_keyring
+from tests.rootfs.roots import private_mounts
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
 
@@ -249,6 +251,31 @@ def test_nothing_is_mounted_in_sight(box: Box, criu: Criu, images: Path) -> None
     before = Path("/proc/self/mountinfo").read_text()
     bring_back(box, images)
     assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_nor_where_the_way_to_the_state_is_a_link(box: Box, criu: Criu, images: Path, tmp_path: Path) -> None:
+    """As /var/run is one to /run: the mount that must not be shared is the one that the way ends on."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    box.root = tmp_path / "link/state"
+    box.write_config()
+    images.mkdir(parents=True)
+    (images / "descriptors.json").write_text('["/dev/null", "/dev/null", "/dev/null"]')
+    wanted = RestoreOptions(bundle=str(box.bundle), criu=CriuOptions(image_path=str(images)), detach=True)
+
+    def inside() -> bool:
+        private_mounts()
+        k.mount("tmpfs", str(tmp_path / "real"), "tmpfs", 0)
+        k.mount(None, str(tmp_path / "real"), None, k.MS_SHARED)
+        before = Path("/proc/self/mountinfo").read_text()
+        restore(box.settings(), box.id, wanted)
+        seen = Path("/proc/self/mountinfo").read_text()
+        delete(box.settings(), box.id, force=True)
+        return seen == before
+
+    assert box.apart(inside)
+    assert (box.rootfs / "bin/busybox").exists()
+    assert box.left() == []
 
 
 def test_the_terminal_is_handed_over(box: Box, criu: Criu, images: Path, tmp_path: Path) -> None:

@@ -174,6 +174,21 @@ def test_an_id_that_is_lost_on_the_way_is_not_taken_back(
         assert box.left() == []
 
 
+@pytest.mark.parametrize("step", ["_compile", "create_cgroups"])
+def test_the_directory_of_a_create_that_comes_next(box: Box, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `delete --force` has removed ours, and the next has no record yet when we fail: it needs its directory."""
+
+    def lose(*_: object) -> None:
+        os.rename(box.directory.path, box.bundle / "removed")
+        os.mkdir(box.directory.path)
+        raise PyociError("refused")
+
+    monkeypatch.setattr(creation, step, lose)
+    with pytest.raises(Failed, match="refused"):
+        box.create()
+    assert os.listdir(box.directory.path) == []
+
+
 def test_a_create_that_is_overtaken_leaves_the_id_to_the_winner(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have found the directory theirs to make, as somebody has removed it in between."""
     real = StateDir.make

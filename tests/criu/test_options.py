@@ -112,10 +112,10 @@ def test_the_options_of_security_modules() -> None:
 
 
 def test_cgroup_roots() -> None:
-    text = "3:cpu,cpuacct:/box\n2:name=systemd:/slice\n0::/box\n"
+    text = "3:cpu,cpuacct:/b\rox\n2:name=systemd:/slice\n0::/box\n"
     assert criu.cgroup_roots(text) == [
-        {"ctrl": "cpu", "path": "/box"},
-        {"ctrl": "cpuacct", "path": "/box"},
+        {"ctrl": "cpu", "path": "/b\rox"},
+        {"ctrl": "cpuacct", "path": "/b\rox"},
         {"ctrl": "name=systemd", "path": "/slice"},
         {"ctrl": "", "path": "/box"},
     ]

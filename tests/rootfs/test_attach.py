@@ -70,6 +70,20 @@ def test_what_was_mounted_there_before_stays(tmp_path: Path) -> None:
     assert sources == ["later", "engine"]
 
 
+def test_an_id_that_is_another_mounts_by_now(tmp_path: Path) -> None:
+    """Somewhere else, and so not over the root."""
+
+    def inside() -> bool:
+        private_mounts()
+        (tmp_path / "other").mkdir()
+        (tmp_path / "root").mkdir()
+        number = attached(tmp_path / "other")
+        detach(str(tmp_path / "root"), number)
+        return is_mounted(tmp_path / "other")
+
+    assert in_child(inside)
+
+
 def test_a_root_that_is_gone(tmp_path: Path) -> None:
     detach(str(tmp_path / "gone"), 1)
     assert "no such file or directory" in refusal(attach, str(tmp_path / "gone"), print)
