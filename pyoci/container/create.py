@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pyoci.cgroups.unit import Manager
     from pyoci.container.options import CreateOptions
     from pyoci.container.record import Settings
+    from pyoci.foreground import Foreground
     from pyoci.host import Host
     from pyoci.plan.model import Plan
 
@@ -93,7 +94,7 @@ class Creation:
         container_id: str,
         options: CreateOptions,
         inherited: int,
-        foreground: bool = False,
+        foreground: Foreground | None = None,
         starts: bool = False,
     ) -> None:
         self.settings, self.options, self.inherited = settings, options, inherited
@@ -137,7 +138,7 @@ class Creation:
             from pyoci.rootfs.attach import attach  # few containers have no mount namespace
 
             attach(plan.rootfs.path, self._save_mount)
-        launcher.clone(fifo, program, console, self.inherited)
+        self._with_streams(plan, lambda: launcher.clone(fifo, program, console, self.inherited))
         log = self.settings.log
         log.debug(f"init is process {launcher.pid}, on its way into {', '.join(sorted(set(launcher.paths.values())))}")
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
@@ -147,6 +148,18 @@ class Creation:
         self._finish(fifo)
         self._pass_on()
         log.debug("init is ready: namespaces, mounts, devices and limits are as decided, and it waits to be started")
+
+    def _with_streams(self, plan: Plan, make: Callable[[], None]) -> None:
+        """Make what inherits our standard streams. In the foreground a terminal of ours is not among them."""
+        if not self.foreground or plan.process.terminal:
+            make()
+            return
+        try:
+            if self.foreground.divert(lambda: fifo_owner(plan)):
+                self.state = self.state.replace(streams=own_streams())
+            make()
+        finally:
+            self.foreground.give_back()
 
     def _claim(self, bundle: Bundle, plan: Plan, also: Callable[[], None] = lambda: None) -> bytes:
         """Write down what will be made, and from what, and do what else takes the lock; the compiled filter.

@@ -41,7 +41,7 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
     foreground = Foreground(subreaper=not options.no_subreaper)
     try:
         foreground.prepare()
-        restoration = Restoration(settings, container_id, options, inherited, foreground=True, starts=True)
+        restoration = Restoration(settings, container_id, options, inherited, foreground=foreground, starts=True)
         restoration.create()
         container = Container(settings, container_id)
         try:
@@ -83,7 +83,7 @@ class Restoration(Creation):
         except OSError as error:
             raise failed(f"make {root}", error) from None
         self._make_cgroups(plan)
-        restorer.start(directories, root, self.parent_mount)
+        self._with_streams(plan, lambda: restorer.start(directories, root, self.parent_mount))
         self._save(plan.cgroup.paths if plan.cgroup.unit else restorer.paths)
         restorer.enter_cgroups()
         chosen = config_file(plan.annotations, [path for path in CONFIG_FILES if k.access(path, 0)])

@@ -34,7 +34,7 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
     foreground = Foreground(subreaper=not options.no_subreaper)
     try:
         foreground.prepare()  # before there is a process that could end or be signalled
-        creation = Creation(settings, container_id, options, inherited, foreground=True, starts=True)
+        creation = Creation(settings, container_id, options, inherited, foreground=foreground, starts=True)
         container = _start(creation, foreground)
         try:
             return foreground.wait(creation.launcher.pid, creation.launcher.pidfd)

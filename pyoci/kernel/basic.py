@@ -53,6 +53,7 @@ from posix import (  # noqa: F401  everyone else takes them from here
     getegid,
     geteuid,
     getgid,
+    getpgrp,
     getpid,
     getppid,
     getsid,
