@@ -74,6 +74,8 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
         settings.log.warning(warning)
     flags = container.state.seccomp_flags
     ours, console = _open_console(planned.terminal, options)
+    # Before the program runs: see Foreground.attach.
+    attach = (lambda: foreground.attach(receive_master(ours))) if foreground and ours >= 0 else None
     receiver = connect_pidfd_socket(options.pidfd_socket)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
     init = container.open_init()
@@ -95,7 +97,7 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
     try:
         if foreground and not planned.terminal:
             foreground.divert(lambda: _root_ids(linux))
-        launched = launch(join, lambda pid, entered: _place(container, paths, pid, entered))
+        launched = launch(join, lambda pid, entered: _place(container, paths, pid, entered), attach)
     finally:
         if foreground:
             foreground.give_back()
@@ -109,8 +111,6 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
     except BaseException:
         end(launched.pid, launched.pidfd)  # our caller could not find it
         raise
-    if foreground and ours >= 0:
-        foreground.attach(receive_master(ours))
     return launched
 
 

@@ -8,7 +8,7 @@ enter, puts it into the cgroup, and waits until the program is executed. The joi
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import StageFailed, failed
+from pyoci.errors import PyociError, StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
@@ -63,10 +63,13 @@ class Launched(Record):
     remarks: tuple[str, ...]
 
 
-def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
+def launch(
+    join: Join, place: Callable[[int, list[str]], object], attach: Callable[[], object] | None = None
+) -> Launched:
     """Run a program in a container; `place` puts a pid into those of its cgroups that it is not in already.
 
-    Raises PyociError if it cannot be executed.
+    attach: takes the master of its terminal, which is sent before the program may run. Raises PyociError if it cannot be
+    executed.
     """
     proc = k.open("/proc", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
     program = Program(
@@ -94,6 +97,8 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
             set_oom_score(str(pid), join.process.oom_score_adj)
         place(pid, _entered(join, ours, born_there))
         remarks += _settle_affinity(join, pid)
+        if attach:
+            _attach(attach, ours)
         ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
     except BaseException:
@@ -132,6 +137,18 @@ def _entered(join: Join, channel: Channel, born_there: bool) -> list[str]:
     if kind != messages.ENTERED:
         raise _failure(payload)
     return [*messages.paths_of(payload), *([join.doors.unified_path] if born_there else [])]
+
+
+def _attach(attach: Callable[[], object], channel: Channel) -> None:
+    """Raises PyociError; StageFailed with what the process says, if it has ended without a terminal."""
+    try:
+        attach()
+    except PyociError:
+        said = k.poll()
+        said.register(channel.fd, k.POLLIN)
+        if said.poll(0):  # before it let go of the other end
+            raise _failure(channel.receive()[1]) from None
+        raise
 
 
 def _settle_affinity(join: Join, pid: int) -> list[str]:
