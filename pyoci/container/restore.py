@@ -8,7 +8,7 @@ from pyoci import syscalls as k
 from pyoci.container.create import Creation
 from pyoci.container.handover import keep_inherited
 from pyoci.container.record import Container, hook_state
-from pyoci.container.run import remove
+from pyoci.container.run import remove, stay
 from pyoci.criu.images import Directories
 from pyoci.criu.options import CONFIG_FILES, config_file
 from pyoci.criu.restorer import Restorer
@@ -47,9 +47,10 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
         try:
             if restoration.console >= 0:
                 foreground.attach(receive_master(restoration.console))
-            return foreground.wait(restoration.launcher.pid, restoration.launcher.pidfd)
-        finally:
+        except BaseException:
             remove(container)
+            raise
+        return stay(foreground, restoration, container)
     finally:
         foreground.close()
 

@@ -8,7 +8,7 @@ from pyoci.container.delete import destroy, end
 from pyoci.container.handover import keep_inherited, listen_fds
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_notify_proxy
-from pyoci.errors import ContainerNotFound
+from pyoci.errors import ContainerNotFound, PyociError
 from pyoci.foreground import Foreground
 from pyoci.kernel import basic as k
 from pyoci.process.exec_fifo import Starter
@@ -36,11 +36,7 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
         foreground.prepare()  # before there is a process that could end or be signalled
         creation = Creation(settings, container_id, options, inherited, foreground=foreground, starts=True)
         container = _start(creation, foreground)
-        try:
-            return foreground.wait(creation.launcher.pid, creation.launcher.pidfd)
-        finally:
-            if not options.keep:
-                remove(container)
+        return stay(foreground, creation, container, options.keep)
     finally:
         foreground.close()
 
@@ -67,6 +63,25 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
             remove(container)
         raise
     return container
+
+
+def stay(foreground: Foreground, creation: Creation, container: Container, keep: bool = False) -> int:
+    """Wait for the container's process and, unless it is to be kept, remove the container: the exit code of the process.
+
+    That something of the container is left is no failure of its program: a warning. Raises PyociError.
+    """
+    try:
+        code = foreground.wait(creation.launcher.pid, creation.launcher.pidfd)
+    except BaseException:
+        if not keep:
+            remove(container)
+        raise
+    try:
+        if not keep:
+            remove(container)
+    except PyociError as error:
+        container.settings.log.warning(error.message)
+    return code
 
 
 def remove(container: Container) -> None:

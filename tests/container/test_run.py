@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from pyoci.container import run as runs
 from pyoci.container.options import CreateOptions
 from pyoci.container.run import run
+from pyoci.errors import CgroupError
 from tests.container.boxes import Box, Failed
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
@@ -34,6 +36,19 @@ def test_the_exit_code_is_the_programs(box: Box, script: str, code: int) -> None
 def test_detached(box: Box) -> None:
     assert ran(box, "sleep", "1000", detach=True) == 0
     assert box.status() == "running"
+
+
+def test_what_cannot_be_cleared_up_is_no_failure_of_the_program(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit code is what was waited for. The rest is said, and left for delete."""
+
+    def destroy(*_: Any) -> None:
+        raise CgroupError("remove the cgroup: device or resource busy")
+
+    monkeypatch.setattr(runs, "destroy", destroy)
+    assert ran(box, "sh", "-c", "exit 7") == 7
+    assert "busy" in box.log.read_text()
+    box.delete()
+    assert box.left() == []
 
 
 def test_kept(box: Box) -> None:
