@@ -328,3 +328,11 @@ def test_a_hook_that_reads_nothing(container: Container, kind: str) -> None:
     container.config["annotations"] = {f"a{number}": "x" * 1000 for number in range(200)}  # more than a pipe holds
     add(container, kind, hook("exec 0<&-; exit 0"))
     assert container.sh("echo lives") == "lives\n"
+
+
+def test_hooks_of_the_runtime_have_the_callers_umask(container: Container, notes: Path) -> None:
+    kinds = [kind for kind in IN_RUNTIME if kind != "poststop"]
+    for kind in kinds:
+        add(container, kind, hook(f"umask > $1/{kind}", str(notes)))
+    container.run(args=["true"], umask=0o027).ok()
+    assert {kind: (notes / kind).read_text() for kind in kinds} == dict.fromkeys(kinds, "0027\n")
