@@ -279,12 +279,19 @@ class Creation:
         except PyociError as another:
             error.add_note(f"and then, on the way back: {another.message}")
 
+    def kill(self, error: BaseException) -> None:
+        """End init. If that takes too long we go on: what else is to be undone may be what stops it."""
+        try:
+            self.launcher.kill()
+        except PyociError as another:
+            error.add_note(f"and then, on the way back: {another.message}")
+
     def _undo(self, bundle: Bundle, error: BaseException) -> None:
         """Leave nothing. What cannot be taken back is said beside what failed first, and stays for `delete`."""
         log = self.settings.log
         self.give_back(error)
+        self.kill(error)
         try:
-            self.launcher.kill()
             if not self.foreground:
                 k.close_all_but(3, (log.fd,))  # it may be for want of descriptors that we are here
             from pyoci.container.delete import destroy, end  # only when something has failed

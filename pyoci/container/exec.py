@@ -12,7 +12,8 @@ from pyoci.errors import InvalidOperation, UsageError, failed
 from pyoci.foreground import Foreground
 from pyoci.plan.namespaces import FLAGS, host_id, plan_namespaces
 from pyoci.plan.process import plan_process
-from pyoci.process.joiner import Join, end, launch
+from pyoci.process.joiner import Join, launch
+from pyoci.process.outside import end_for
 from pyoci.seccomp import FLAG_NEW_LISTENER
 from pyoci.state import FILTER, PAUSED, STOPPED
 from pyoci.terminal import connect_console_socket, receive_master
@@ -108,8 +109,8 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
             send_pidfd(receiver, launched.pidfd, b"setns")
         if options.pid_file:
             write_pid_file(options.pid_file, launched.pid)
-    except BaseException:
-        end(launched.pid, launched.pidfd)  # our caller could not find it
+    except BaseException as error:
+        end_for(error, launched.pid, launched.pidfd)  # our caller could not find it
         raise
     return launched
 

@@ -58,9 +58,12 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
             proxy.await_ready(creation.launcher.pid, creation.launcher.pidfd)
     except BaseException as error:
         creation.give_back(error)
-        creation.launcher.kill()
-        if container.directory.exists():
-            remove(container)
+        creation.kill(error)
+        try:
+            if container.directory.exists():
+                remove(container)
+        except PyociError as another:
+            error.add_note(f"and then, on the way back: {another.message}")
         raise
     return container
 

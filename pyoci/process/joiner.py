@@ -13,7 +13,7 @@ from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
 from pyoci.process.confine import become_root, confine, replace_null_streams, text_of
-from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
+from pyoci.process.outside import end_for, reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
 from pyoci.terminal import become_controlling, open_pty, send_master
@@ -101,8 +101,8 @@ def launch(
             _attach(attach, ours)
         ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
-    except BaseException:
-        end(pid, pidfd)
+    except BaseException as error:
+        end_for(error, pid, pidfd)
         raise
     ours.close()
     return Launched(pid=pid, pidfd=pidfd, remarks=tuple(remarks))
@@ -269,12 +269,3 @@ def _set_up_terminal(join: Join, root: int, proc: int) -> None:
     k.close(pty.master)
     become_controlling(pty.slave)
     k.close(pty.slave)
-
-
-def end(pid: int, pidfd: int) -> None:
-    """Kill a process that was launched, whatever it is doing, and wait for its end."""
-    try:
-        k.pidfd_send_signal(pidfd, k.SIGKILL)
-        k.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass

@@ -17,7 +17,7 @@ from pyoci.process.channel import pair
 from pyoci.process.clone import clone_init, needs_stage, open_joins
 from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
-from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
+from pyoci.process.outside import end, reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.seccomp import FLAG_NEW_LISTENER
 
@@ -146,16 +146,9 @@ class Launcher:
         self.channel.close()
 
     def kill(self) -> None:
-        """End init, whatever it is doing, and wait for its end."""
+        """End init, whatever it is doing, and wait for its end. Raises PyociError if that does not come."""
         if self.pid:
-            try:
-                k.pidfd_send_signal(self.pidfd, k.SIGKILL)
-            except ProcessLookupError:
-                pass
-            try:
-                k.waitpid(self.pid, 0)
-            except ChildProcessError:
-                pass
+            end(self.pid, self.pidfd)
 
     def give_back(self) -> None:
         """Bring the network devices back, for a container that comes to nothing. Raises PyociError."""

@@ -10,7 +10,8 @@ import pytest
 from pyoci.container import run as runs
 from pyoci.container.options import CreateOptions
 from pyoci.container.run import run
-from pyoci.errors import CgroupError
+from pyoci.errors import CgroupError, PyociError
+from pyoci.process.launcher import Launcher
 from tests.container.boxes import Box, Failed
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
@@ -93,4 +94,18 @@ def test_console_sockets_are_for_detached_ones(box: Box) -> None:
         with pytest.raises(Failed) as caught:
             ran(box, "true", detach=detach, console_socket="" if detach else "/no/such/socket")
         assert caught.value.kind == "UsageError"
+    assert box.left() == []
+
+
+def test_an_init_that_does_not_end(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed first is told first, and what can be undone is."""
+
+    def kill(launcher: Launcher) -> None:
+        killed(launcher)
+        raise PyociError("process 7 is still there")
+
+    killed = Launcher.kill
+    monkeypatch.setattr(Launcher, "kill", kill)
+    with pytest.raises(Failed, match=r"executable file not found in \$PATH; and then, .*: process 7 is still there"):
+        ran(box, "none")
     assert box.left() == []

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from pyoci import syscalls as k
 from pyoci.errors import CgroupError, PyociError, StageFailed
 from pyoci.plan.model import Process
 from pyoci.plan.namespaces import FLAGS
-from pyoci.process.joiner import Join, Launched, end, launch
+from pyoci.process.joiner import Join, Launched, launch
 from pyoci.terminal import receive_master
 from tests.container.boxes import Box
 from tests.process.test_program import process
@@ -184,16 +183,3 @@ def test_a_terminal_that_cannot_be_attached(running: Box) -> None:
         return caught.value.message
 
     assert running.apart(inside) == "no"
-
-
-def test_ending_twice_does_no_harm() -> None:
-    pid = os.fork()
-    if pid == 0:
-        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
-        while True:
-            os.sched_yield()
-    pidfd = os.pidfd_open(pid)
-    end(pid, pidfd)
-    assert not Path(f"/proc/{pid}").exists()
-    end(pid, pidfd)
-    os.close(pidfd)
