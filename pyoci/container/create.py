@@ -14,6 +14,7 @@ from pyoci import state as states
 from pyoci import syscalls as k
 from pyoci.cgroups.manage import create as create_cgroups
 from pyoci.cgroups.marks import mark_of
+from pyoci.cgroups.processes import oom_kills
 from pyoci.container.handover import (
     connect_pidfd_socket,
     keep_inherited,
@@ -195,6 +196,7 @@ class Creation:
 
     def _make_cgroups(self, plan: Plan) -> None:
         mark = mark_of(self.settings.root, self.directory.id)
+        self.launcher.killed_before = oom_kills(plan.cgroup.paths)
         self.cgroups = self.launcher.paths = create_cgroups(plan.cgroup, mark)
         if plan.intel_rdt:
             from pyoci.process.intel_rdt import make  # few hosts have it

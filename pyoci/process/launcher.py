@@ -47,6 +47,8 @@ class Launcher:
         self.warnings: list[str] = []
         self.remarks: list[str] = []
         self.limited = False
+        self.killed_before = 0
+        """Processes that have been killed for want of memory in a cgroup that was there already."""
         self.devices: NetDevices | None = None
         self.entered: list[str] = []
 
@@ -186,7 +188,7 @@ class Launcher:
 
     def _explained(self, text: str) -> str:
         """What init said, or why it could not say anything: the limits may have been too low for it to live."""
-        if oom_kills(self.paths):
+        if oom_kills(self.paths) > self.killed_before:
             return f"container init was OOM-killed (memory limit too low?): {text}"
         return text
 
