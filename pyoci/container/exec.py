@@ -15,7 +15,7 @@ from pyoci.plan.process import plan_process
 from pyoci.process.joiner import Join, launch
 from pyoci.process.outside import end_for
 from pyoci.seccomp import FLAG_NEW_LISTENER
-from pyoci.state import FILTER, PAUSED, STOPPED
+from pyoci.state import PAUSED, STOPPED
 from pyoci.terminal import connect_console_socket, receive_master
 
 TYPE_CHECKING = False
@@ -85,7 +85,7 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
         pidfd=init,
         namespaces=namespaces,
         root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid, init),
-        seccomp=b"" if flags < 0 else container.directory.read(FILTER),
+        seccomp=b"" if flags < 0 else container.directory.filter(),
         seccomp_flags=max(flags, 0),
         console=console,
         preserve_fds=inherited,

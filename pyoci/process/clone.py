@@ -112,10 +112,13 @@ def clone_into(flags: int, doors: Doors | None) -> tuple[int, int, bool]:
 def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
     """A child of ours that is born where a stage got to with `prepare`: (pid, pidfd), and in the child (0, -1).
 
-    Raises StageFailed.
+    Raises StageFailed, PyociError.
     """
-    ours, theirs = pair()
-    stage = k.fork()
+    try:
+        ours, theirs = pair()
+        stage = k.fork()
+    except OSError as error:
+        raise failed("make the process that enters the namespaces", error) from None
     if stage == 0:
         ours.close()
         if _clone_sibling(prepare, flags, theirs):
@@ -129,7 +132,12 @@ def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
     if kind != STAGED:
         raise StageFailed(payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed")
     pid = int(payload)
-    return pid, k.pidfd_open(pid)
+    try:
+        return pid, k.pidfd_open(pid)
+    except OSError as error:
+        k.kill(pid, k.SIGKILL)  # nobody else knows of it, and its number is its own until we have waited for it
+        k.waitpid(pid, 0)
+        raise failed("open a pidfd of the container's process", error) from None
 
 
 def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) -> bool:
