@@ -42,10 +42,10 @@ def test_detached(box: Box) -> None:
 def test_what_cannot_be_cleared_up_is_no_failure_of_the_program(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its exit code is what was waited for. The rest is said, and left for delete."""
 
-    def destroy(*_: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise CgroupError("remove the cgroup: device or resource busy")
 
-    monkeypatch.setattr(runs, "destroy", destroy)
+    monkeypatch.setattr(runs, "remove", refuse)
     assert ran(box, "sh", "-c", "exit 7") == 7
     assert "busy" in box.log.read_text()
     box.delete()
