@@ -6,8 +6,8 @@ Our caller talks to the process through us: every signal we get is passed on, SI
 has another size, and our exit code is that of the process.
 
 All signals are blocked and read from a signalfd, from before the process is made: so none is lost or fatal
-while it is being set up, and there is no handler that could run at a bad moment. Standard streams without a
-terminal need no attention, as the process simply inherits them.
+while it is being set up, and there is no handler that could run at a bad moment. Standard streams that are no
+terminal need no attention, as the process simply inherits them; a terminal of ours stays ours (see pyoci.relay).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pyoci.syscalls import (
     WNOHANG,
     close,
     getpid,
+    isatty,
     pidfd_send_signal,
     poll,
     prctl,
@@ -40,8 +41,10 @@ from pyoci.syscalls import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyoci.notify import Proxy
-    from pyoci.relay import Relay
+    from pyoci.relay import Relay, Streams
 
 SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGURG, SIGWINCH = 1, 2, 3, 13, 23, 28
 # Faults of our own: blocked, they would kill us all the same, only with less to see.
@@ -54,7 +57,7 @@ _SIGINFO = Struct("=IiiI")
 
 class Foreground:
     """Call `prepare` first thing, make the process, `attach` its terminal if it has one, then `wait` for it; and `close`,
-    whatever happened.
+    whatever happened. A process without a terminal is made between `divert` and `give_back`.
 
     What `prepare` changes in this process, and a child inherits: all signals are blocked (the child must call
     `reset_signals` before it executes anything), and unless `subreaper` is False we adopt the orphans below us.
@@ -64,7 +67,8 @@ class Foreground:
         self.subreaper = subreaper
         self.signals = -1
         self.status: int | None = None
-        self.relay: Relay | None = None
+        self.relay: Relay | Streams | None = None
+        self.diverted: Streams | None = None
         self.proxy: Proxy | None = None
 
     def prepare(self) -> None:
@@ -87,6 +91,22 @@ class Foreground:
 
         self.relay = Relay(master)
 
+    def divert(self, owner: Callable[[], tuple[int, int]]) -> bool:
+        """Have pipes, of this user and group, in the place of our standard streams that are a terminal, and `wait` relay them.
+        Whether there are any. Raises PyociError.
+        """
+        terminals = [stream for stream in (0, 1, 2) if isatty(stream)]
+        if terminals:
+            from pyoci.relay import Streams  # engines have no terminal
+
+            self.relay = self.diverted = Streams(terminals, *owner())
+        return bool(terminals)
+
+    def give_back(self) -> None:
+        """Have our standard streams back, as what is said there is ours again."""
+        if self.diverted:
+            self.diverted.give_back()
+
     def wait(self, pid: int, pidfd: int, master: int | None = None) -> int:
         """Serve the process until it ends: its exit code, or 128 plus the number of the signal that killed it.
 
@@ -104,7 +124,11 @@ class Foreground:
 
     def close(self) -> None:
         """Let go of the terminal and the signalfd. The signals stay blocked: clearing up must not be cut short."""
-        self._detach()
+        self.give_back()
+        try:
+            self._finish()  # if it has not come to `wait`: what has been said may tell why
+        finally:
+            self._detach()
         if self.signals >= 0:
             close(self.signals)
             self.signals = -1
@@ -112,7 +136,7 @@ class Foreground:
     def _detach(self) -> None:
         if self.relay:
             self.relay.close()
-            self.relay = None
+            self.relay = self.diverted = None
 
     def _serve(self, pid: int, pidfd: int) -> int:
         relay = self.relay

@@ -31,10 +31,13 @@ def host_socket() -> str:
 
 def make_directory(path: str) -> None:
     """Where the socket is going to be, which is what the container sees. Raises PyociError."""
+    mask = k.umask(0o022)  # whoever the program runs as may go there
     try:
         k.mkdir(path, 0o755)
     except OSError as error:
         raise failed(f"make {path} for NOTIFY_SOCKET", error) from None
+    finally:
+        k.umask(mask)
 
 
 class Proxy:

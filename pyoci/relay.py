@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between our own terminal and the master of a container's: bytes both ways, and the size.
+"""Between our own terminal and a container: the master of its own one, or pipes if it has none.
 
 Nothing here ever waits, neither for a reader of our output nor for a container that does not read its input,
 so that signals go on being served: what cannot be written yet is held, and no more is read until it has gone.
 
 Our terminal is made raw while the container has it, but goes on turning newlines into CR LF (OPOST), and the
 container's does not (ONLCR off): so output into a file or a pipe has plain newlines.
+
+A container without a terminal does not get ours all the same, but pipes: who has a terminal once, may read what is
+typed there and write to it for as long as it lasts, so also when we have ended and something is left of the container.
 """
 
 from __future__ import annotations
 
 import termios
-from errno import EAGAIN
+from _struct import Struct
+from errno import EAGAIN, EPERM
 
+from pyoci.errors import failed
 from pyoci.syscalls import (
     O_CLOEXEC,
     O_NOCTTY,
@@ -26,9 +31,14 @@ from pyoci.syscalls import (
     S_IFMT,
     close,
     dup,
+    dup2,
+    fchown,
     fstat,
+    getpgrp,
+    ioctl,
     isatty,
     open,
+    pipe2,
     poll,
     read,
     set_blocking,
@@ -43,7 +53,8 @@ if TYPE_CHECKING:
 _CHUNK = 16 * 1024
 _HELD_LIMIT = 64 * 1024
 _DRAIN_PATIENCE = 100  # milliseconds without output after the end of the container: then there is no more
-_REOPEN_PATIENCE = 100  # milliseconds until the next look at a terminal that nobody has open
+_REOPEN_PATIENCE = 100  # milliseconds until the next look at a terminal that nobody has open, or not we
+_INT = Struct("=i")
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
 
 
@@ -55,7 +66,7 @@ class Relay:
     def __init__(self, master: int) -> None:
         self.master = master
         self.input = 0
-        self.output = _own_output()
+        self.output = _own_output(1)
         self.to_master = bytearray()
         self.to_output = bytearray()
         self.abandoned = False
@@ -142,17 +153,157 @@ class Relay:
         self.master = self.output = self.console = -1
 
 
-def _own_output() -> int:
-    """Standard output, not blocking if it is something that may block. The flag would hold for our caller's
+class Streams:
+    """Carries bytes between those of our standard streams that are a terminal, and the pipes that a container has in
+    their place.
+
+    From construction to `give_back` the pipes are our own standard streams, for a child to inherit.
+    """
+
+    def __init__(self, terminals: list[int], uid: int, gid: int) -> None:
+        """terminals: which of 0, 1 and 2. The pipes are given to root of the container, as the host knows him. Raises
+        PyociError.
+        """
+        self.saved: dict[int, int] = {}
+        self.flows: list[_Flow] = []
+        try:
+            for stream in terminals:
+                self.saved[stream] = dup(stream)
+                if stream == 2 and 1 in terminals and _same_device(self.saved[1], 2):
+                    dup2(1, 2)  # what is written to one and to the other stays in order
+                else:
+                    self._replace(stream, uid, gid)
+        except OSError as error:
+            self.close()
+            raise failed("put pipes in the place of the terminal", error) from None
+
+    def _replace(self, stream: int, uid: int, gid: int) -> None:
+        reading, writing = pipe2(O_CLOEXEC)
+        ours, theirs = (writing, reading) if stream == 0 else (reading, writing)
+        self.flows.append(_Flow(0, ours) if stream == 0 else _Flow(ours, _own_output(stream)))
+        set_blocking(ours, False)
+        try:
+            if uid or gid:
+                fchown(ours, uid, gid)
+        except OSError as error:
+            if error.errno != EPERM:  # an ordinary user's: it stays his
+                raise
+        dup2(theirs, stream)
+        close(theirs)
+
+    def give_back(self) -> None:
+        """Have our standard streams as they were: the child has the others."""
+        for stream, saved in self.saved.items():
+            dup2(saved, stream)
+            close(saved)
+        self.saved.clear()
+
+    def resize(self) -> None:
+        """There is nothing that has a size."""
+
+    def interests(self) -> list[tuple[int, int]]:
+        """As with Relay."""
+        return [wanted for flow in self.flows for wanted in flow.interests()]
+
+    def patience(self) -> int | None:
+        """As with Relay."""
+        return _REOPEN_PATIENCE if any(flow.behind for flow in self.flows) else None
+
+    def serve(self, ready: set[int]) -> None:
+        """As with Relay."""
+        for flow in self.flows:
+            flow.serve(ready)
+
+    def finish(self, stop: int) -> None:
+        """Pass on what has been written until now, and nothing that others of the container may yet write. A reader of
+        ours who is slow is waited for, until `stop` becomes readable.
+        """
+        outputs = [flow for flow in self.flows if not flow.is_input]
+        for flow in outputs:
+            flow.take_all()
+        while held := [flow for flow in outputs if flow.held]:
+            waiting = poll()
+            waiting.register(stop, POLLIN)
+            for flow in held:
+                waiting.register(flow.target, POLLOUT)
+            if any(fd == stop for fd, _ in waiting.poll()):
+                return
+            for flow in held:
+                flow.write()
+
+    def close(self) -> None:
+        """Let go of the pipes. Standard input is not ours to close."""
+        self.give_back()
+        for flow in self.flows:
+            flow.close()
+        self.flows.clear()
+
+
+class _Flow:
+    """One direction: from a descriptor to another."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source, self.target = source, target
+        self.is_input = source == 0
+        self.held = bytearray()
+        self.over = False  # no more comes from the source
+        self.behind = False  # something has been typed, but not for us, as we are in the background
+
+    def interests(self) -> list[tuple[int, int]]:
+        wanted = []
+        if not self.over and not self.behind and len(self.held) < _HELD_LIMIT:
+            wanted.append((self.source, POLLIN))
+        if self.held:
+            wanted.append((self.target, POLLOUT))
+        return wanted
+
+    def serve(self, ready: set[int]) -> None:
+        self.behind = False
+        if not self.over and self.source in ready:
+            chunk = _read(self.source)
+            if chunk:
+                self.held += chunk
+            elif chunk is not None:
+                self.behind = self.is_input and _is_in_background(self.source)
+                self.over = not self.behind
+        self.write()
+
+    def write(self) -> None:
+        """Write what is held as far as possible. The end of the input is one for the program, and the other way round."""
+        taken = _write(self.target, self.held)
+        self.over = self.over or (self.is_input and not taken)
+        if self.is_input and self.over and not self.held:
+            self._close_target()
+
+    def take_all(self) -> None:
+        """Take what is in a pipe now."""
+        (left,) = _INT.unpack(ioctl(self.source, termios.FIONREAD, bytes(_INT.size)))
+        while left > 0 and (chunk := _read(self.source)):
+            self.held += chunk
+            left -= len(chunk)
+
+    def close(self) -> None:
+        if not self.is_input:
+            close(self.source)
+        self._close_target()
+
+    def _close_target(self) -> None:
+        if self.target >= 0:
+            close(self.target)
+            self.target = -1
+
+
+def _own_output(stream: int) -> int:
+    """Standard output or error, not blocking if it is something that may block. The flag would hold for our caller's
     descriptor as well, so a terminal or a pipe is opened anew. A file is not, as it would be written from its
     start.
     """
-    if S_IFMT(fstat(1).st_mode) in (S_IFCHR, S_IFIFO):
+    if S_IFMT(fstat(stream).st_mode) in (S_IFCHR, S_IFIFO):
         try:
-            return open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+            return open(f"/proc/self/fd/{stream}", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         except OSError:
-            return dup(1)
-    return dup(1)
+            return dup(stream)
+    return dup(stream)
 
 
 def _find_console() -> int:
@@ -164,6 +315,21 @@ def _find_console() -> int:
         return open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)
     except OSError:
         return -1
+
+
+def _same_device(one: int, other: int) -> bool:
+    return fstat(one).st_rdev == fstat(other).st_rdev
+
+
+def _is_in_background(terminal: int) -> bool:
+    """Whether it is our controlling terminal, but another job has it. To read from it is then an error (EIO), as the signal
+    that would stop us is blocked.
+    """
+    try:
+        (group,) = _INT.unpack(ioctl(terminal, termios.TIOCGPGRP, bytes(_INT.size)))
+    except OSError:
+        return False
+    return bool(group != getpgrp())
 
 
 def _raw(mode: list[Any]) -> None:
@@ -199,12 +365,14 @@ def _read(fd: int) -> bytes | None:
         return None if error.errno == EAGAIN else b""
 
 
-def _write(fd: int, held: bytearray) -> None:
-    """Write what is held as far as possible. What nobody will ever read (EPIPE, EIO) is dropped."""
+def _write(fd: int, held: bytearray) -> bool:
+    """Write what is held as far as possible. What nobody will ever read (EPIPE, EIO) is dropped: then False."""
     while held:
         try:
             del held[: write(fd, held)]
         except OSError as error:
-            if error.errno != EAGAIN:
-                held.clear()
-            return
+            if error.errno == EAGAIN:
+                break
+            held.clear()
+            return False
+    return True

@@ -132,6 +132,9 @@ class StateDir:
                         f"container {self.id} is busy: another command has held its lock for 10 s"
                     ) from None
                 sleep(0.005)
+            except OSError as error:
+                k.close(fd)
+                raise StateError(f"lock the state directory {self.path}: {reason(error)}") from None
         if k.fstat(fd).st_nlink == 0:  # deleted while we waited
             k.close(fd)
             raise ContainerNotFound(self.id)
@@ -195,7 +198,7 @@ class StateDir:
             if not isinstance(config, dict):
                 raise ValueError("it holds no object")
         except FileNotFoundError as error:
-            raise StateError(f"read {self.path}/{CONFIG}: {reason(error)}") from None
+            raise self._missing(CONFIG, error) from None
         except ValueError as error:
             raise StateError(f"{self.path}/{CONFIG} is damaged ({error})") from None
         return config
@@ -209,10 +212,17 @@ class StateDir:
         try:
             content = self.read(CONFIG)
         except FileNotFoundError as error:
-            raise StateError(f"read {self.path}/{CONFIG}: {reason(error)}") from None
+            raise self._missing(CONFIG, error) from None
         if kind.encode() not in content and b"\\u" not in content:
             return []
         return (self.config().get("hooks") or {}).get(kind) or []
+
+    def filter(self) -> bytes:
+        """The compiled seccomp filter of a container that has one. Raises StateError."""
+        try:
+            return self.read(FILTER)
+        except FileNotFoundError as error:
+            raise self._missing(FILTER, error) from None
 
     def has_fifo(self) -> bool:
         """Whether the container still waits to be started."""
@@ -250,6 +260,12 @@ class StateDir:
         except OSError as error:
             if error.errno != ENOENT:
                 raise failed(f"remove the state directory {self.path}", error) from None
+
+    def _missing(self, name: str, error: OSError) -> StateError:
+        """What a container has as long as it is there."""
+        if self.exists():
+            return StateError(f"read {self.path}/{name}: {reason(error)}")
+        return ContainerNotFound(self.id)
 
     def _unreadable(self, error: OSError) -> StateError:
         if error.errno in (ENOENT, ENOTDIR):
@@ -313,7 +329,16 @@ def _is_there(pid: int, start: int) -> bool:
 
 
 def open_init(state: RuntimeState) -> int:
-    """A pidfd of init, known to be it, or -1 if it is gone. Whoever signals goes by this: numbers are used again."""
+    """A pidfd of init, known to be it, or -1 if it is gone. Whoever signals goes by this: numbers are used again. Raises
+    PyociError.
+    """
+    try:
+        return _open_init(state)
+    except OSError as error:
+        raise failed(f"open init (pid {state.init_process_pid}) of container {state.id}", error) from None
+
+
+def _open_init(state: RuntimeState) -> int:
     if not is_alive(state):
         return -1
     try:

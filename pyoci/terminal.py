@@ -58,6 +58,7 @@ from pyoci.syscalls import (
     receive_fd,
     send_fd,
     setsid,
+    stat_result,
 )
 
 # asm-generic/ioctls.h; MIPS, PowerPC and SPARC number theirs differently.
@@ -182,27 +183,29 @@ def become_controlling(slave: int) -> None:
         raise failed("make the pty the controlling terminal", error) from error
 
 
-def own_stdio(uid: int) -> None:
+def own_stdio(uid: int, own_terminal: bool) -> None:
     """Give the standard streams to the user that the program will run as, so that it can open /dev/stdout
     again.
 
-    Only what makes sense as somebody's own: pipes, sockets, pseudo-terminals, and files that are open for
-    writing, never /dev/null or another device, nor a file that is read: that may be anybody's, and an owner may
-    write to it. The group stays, as the devpts mount has set it. What may not be changed is left alone.
+    Only what makes sense as somebody's own: pipes, sockets, files that are open for writing, and with
+    `own_terminal` the pseudo-terminal that was made for it; never /dev/null or another device, among them the
+    terminal of whoever called us, nor a file that is read: that may be anybody's, and an owner may write to it.
+    The group stays, as the devpts mount has set it. What may not be changed is left alone.
     """
     for stream in (0, 1, 2):
         try:
             status = fstat(stream)
-            if status.st_uid != uid and _can_be_owned(stream, S_IFMT(status.st_mode), status.st_rdev):
+            if status.st_uid != uid and _can_be_owned(stream, status, own_terminal):
                 fchown(stream, uid, -1)
         except OSError as error:
             if error.errno not in (EPERM, EROFS):
                 raise failed(f"change the owner of standard stream {stream}", error) from error
 
 
-def _can_be_owned(stream: int, kind: int, device: int) -> bool:
-    if kind == S_IFCHR:
-        return device >> 8 & 0xFFF in _PTY_MAJORS
+def _can_be_owned(stream: int, status: stat_result, own_terminal: bool) -> bool:
+    kind = S_IFMT(status.st_mode)
+    if kind == S_IFCHR:  # whoever owns a terminal reads what is typed there for as long as it lasts
+        return own_terminal and status.st_rdev >> 8 & 0xFFF in _PTY_MAJORS
     if kind == S_IFREG:
         return bool(fcntl(stream, F_GETFL) & (O_WRONLY | O_RDWR))
     return kind in (S_IFIFO, S_IFSOCK)

@@ -12,14 +12,15 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# As `run` does it, without the container: prepare, make a process, wait for it. argv: "tty" or "plain", the command.
+# As `run` does it, without the container: prepare, make a process, wait for it. argv: "tty" for one with a terminal of its
+# own or "plain", the command.
 DRIVER = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
@@ -33,6 +34,8 @@ if sys.argv[1] == "tty":
     syscalls.ioctl(master, terminal.TIOCSPTLCK, bytes(4))
     slave = syscalls.ioctl(master, terminal.TIOCGPTPEER, syscalls.O_RDWR | syscalls.O_NOCTTY | syscalls.O_CLOEXEC)
 wait, go = syscalls.pipe2(syscalls.O_CLOEXEC)
+if slave is None:
+    foreground.divert(lambda: (0, 0))
 pid, pidfd = syscalls.clone3(0)
 if pid == 0:
     syscalls.read(wait, 1)
@@ -40,6 +43,7 @@ if pid == 0:
         terminal.become_controlling(slave)
     syscalls.reset_signals()
     syscalls.execve(sys.argv[2], sys.argv[2:], {{"PATH": "/usr/bin:/bin"}})
+foreground.give_back()
 if slave is not None:
     syscalls.close(slave)
     foreground.attach(master)
@@ -205,16 +209,19 @@ def test_a_reader_who_does_not_read_does_not_keep_signals(started: list[subproce
     assert program.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
+ON_ITS_OWN, PLAINLY = ([*COMMAND, mode, "/bin/sh", "-c"] for mode in ("tty", "plain"))
+
+
 class Terminal:
     """A terminal with the program in front of it, as a user has it."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, command: list[str], pass_fds: Sequence[int] = ()) -> None:
         self.master, slave = os.openpty()
         self.slave = slave
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 11, 22, 0, 0))
         self.before = termios.tcgetattr(slave)
         self.program = subprocess.Popen(
-            [*COMMAND, "tty", "/bin/sh", "-c", script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            [*command, script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True, pass_fds=pass_fds
         )
         self.seen = b""
 
@@ -234,7 +241,8 @@ class Terminal:
 
 def test_a_terminal_in_front_of_a_terminal() -> None:
     user = Terminal(
-        "trap 'stty size' WINCH; stty -echo; stty size; echo ready; while read x; do echo got $x; done; exit 6"
+        "trap 'stty size' WINCH; stty -echo; stty size; echo ready; while read x; do echo got $x; done; exit 6",
+        ON_ITS_OWN,
     )
     try:
         user.expect(b"ready\r\n")
@@ -255,7 +263,7 @@ def test_a_terminal_in_front_of_a_terminal() -> None:
 
 
 def test_control_c_is_a_character_for_the_terminal_inside() -> None:
-    user = Terminal("trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done")
+    user = Terminal("trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done", ON_ITS_OWN)
     try:
         user.expect(b"ready")
         os.write(user.master, b"\x03")
@@ -264,3 +272,114 @@ def test_control_c_is_a_character_for_the_terminal_inside() -> None:
         assert termios.tcgetattr(user.slave) == user.before
     finally:
         user.close()
+
+
+# A process without a terminal, in front of ours
+
+
+@pytest.fixture
+def plainly() -> Iterator[Callable[..., Terminal]]:
+    opened: list[Terminal] = []
+
+    def start(script: str, command: list[str] = PLAINLY, pass_fds: Sequence[int] = ()) -> Terminal:
+        opened.append(Terminal(script, command, pass_fds))
+        return opened[-1]
+
+    yield start
+    for user in opened:
+        user.close()
+
+
+def test_our_terminal_stays_ours(plainly: Callable[..., Terminal]) -> None:
+    user = plainly(
+        "test -t 0 || test -t 1 || test -t 2 || echo none; stat -Lc '%F' /dev/fd/0 /dev/fd/1 /dev/fd/2; exit 5"
+    )
+    user.expect(b"none\r\nfifo\r\nfifo\r\nfifo\r\n")
+    assert user.program.wait(PATIENCE) == 5
+    assert termios.tcgetattr(user.slave) == user.before
+
+
+def test_what_is_typed_reaches_pipes(plainly: Callable[..., Terminal]) -> None:
+    user = plainly("read x; echo got $x; cat; echo over; exit 6")
+    os.write(user.master, b"one\n")
+    user.expect(b"got one\r\n")
+    os.write(user.master, b"two\n\x04")
+    user.expect(b"over\r\n")
+    assert user.program.wait(PATIENCE) == 6
+
+
+def test_both_outputs_of_pipes_are_in_order_and_whole(plainly: Callable[..., Terminal]) -> None:
+    user = plainly("for i in $(seq 1 3000); do echo $i; echo e$i >&2; done; exit 7")
+    user.expect(b"e3000\r\n")
+    assert user.program.wait(PATIENCE) == 7
+    assert user.seen == b"".join(b"%d\r\ne%d\r\n" % (number, number) for number in range(1, 3001))
+
+
+def test_what_is_left_of_a_process_has_no_hold_on_us(plainly: Callable[..., Terminal]) -> None:
+    """It is not waited for, not even if it goes on writing, and has nothing of our terminal."""
+    user = plainly("(while :; do echo more; done) & sleep 0.2; exit 8")
+    deadline = time.monotonic() + PATIENCE
+    while user.program.poll() is None:
+        assert time.monotonic() < deadline, "it should have ended"
+        if select.select([user.master], [], [], 0.1)[0]:
+            user.seen += os.read(user.master, 4096)
+    assert user.program.returncode == 8
+    assert user.seen.startswith(b"more\r\nmore\r\n")
+
+
+def test_output_that_is_not_a_terminal_is_passed_on_as_it_is() -> None:
+    """Only what is a terminal is replaced."""
+    master, slave = os.openpty()
+    try:
+        result = subprocess.run(
+            [*COMMAND, "plain", "/bin/sh", "-c", "stat -Lc %F /dev/fd/0; readlink /proc/self/fd/1 /proc/self/fd/2"],
+            stdin=slave,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+        kind, *outputs = result.stdout.decode().split()
+        assert kind == "fifo"
+        assert len(set(outputs)) == 2, "two pipes of ours, as they were"
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_reader_who_is_slow_is_waited_for(plainly: Callable[..., Terminal]) -> None:
+    user = plainly("seq 1 20000; exit 9")
+    time.sleep(0.5)  # the terminal is full by then, and the process waits, or has ended
+    user.expect(b"\n20000\r\n")
+    assert user.program.wait(PATIENCE) == 9
+    assert user.seen == b"".join(b"%d\r\n" % number for number in range(1, 20001))
+
+
+# A shell in short: a job in the background, that comes to the front when a line is there to be read from argv[1].
+JOB = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+pid = os.fork()
+if pid == 0:
+    os.setpgid(0, 0)
+    os.execv(sys.argv[2], sys.argv[2:])
+os.read(int(sys.argv[1]), 1)
+os.tcsetpgrp(0, pid)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_job_in_the_background_leaves_what_is_typed_alone(plainly: Callable[..., Terminal]) -> None:
+    """And takes it once it is in the foreground."""
+    waiting, front = os.pipe()
+    command = [sys.executable, "-c", JOB, str(waiting), *COMMAND, "plain", "/bin/sh", "-c"]
+    user = plainly("echo ready; read x && echo got $x; exit 4", command, pass_fds=[waiting])
+    try:
+        user.expect(b"ready\r\n")
+        os.write(user.master, b"word\n")
+        time.sleep(0.3)  # long enough for it to have seen that there is something
+        assert b"got" not in user.seen and user.program.poll() is None
+        os.write(front, b"!")
+        user.expect(b"got word\r\n")
+        assert user.program.wait(PATIENCE) == 4
+    finally:
+        os.close(waiting)
+        os.close(front)

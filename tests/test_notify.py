@@ -78,6 +78,19 @@ def test_a_program_that_never_stops_talking(proxy: Proxy, monkeypatch: pytest.Mo
     assert not proxy.serve(77)
 
 
+def test_everybody_may_go_there_whatever_the_callers_umask(tmp_path: Path, manager: socket.socket) -> None:
+    before = os.umask(0o077)
+    try:
+        make_directory(str(tmp_path / "notify"))
+        proxy = Proxy(str(tmp_path / "manager"), str(tmp_path / "notify"))
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / path).stat().st_mode & 0o777 for path in ("notify", f"notify/{SOCKET}")]
+    proxy.close()
+    assert modes == [0o755, 0o777]
+
+
 def test_a_program_that_ends_is_not_waited_for(tmp_path: Path, manager: socket.socket) -> None:
     make_directory(str(tmp_path / "notify"))
     pid = os.fork()

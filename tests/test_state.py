@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,17 @@ def test_deleted_while_waiting_for_the_lock(directory: StateDir) -> None:
             directory.lock()
     finally:
         waiting.join()
+
+
+def test_a_lock_that_cannot_be_had(directory: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "")
+
+    monkeypatch.setattr(states, "flock", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StateError, match=f"lock the state directory {directory.path}: no locks available"):
+        directory.lock()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_lock_on_what_is_not_there(tmp_path: Path) -> None:
@@ -509,6 +520,29 @@ def test_an_init_that_lives_on_without_its_first_thread() -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert not states.is_alive(state)
     os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("step", ["open", "pidfd_open"])
+def test_an_init_that_cannot_be_opened(sleeper: int, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = STATE.replace(init_process_pid=sleeper, init_process_start=states.start_time(sleeper)[1])
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "")
+
+    monkeypatch.setattr(k, step, refuse)
+    with pytest.raises(PyociError) as caught:
+        states.open_init(state)
+    assert caught.value.message == f"open init (pid {sleeper}) of container box: too many open files"
+
+
+@pytest.mark.parametrize("read", [StateDir.config, StateDir.filter, lambda directory: directory.hooks("poststop")])
+def test_a_file_that_is_missing(directory: StateDir, read: Callable[[StateDir], object]) -> None:
+    """Of a container that is there it is damage; else it has been deleted meanwhile."""
+    with pytest.raises(StateError, match=rf"read {directory.path}/.*: no such file or directory"):
+        read(directory)
+    os.rmdir(directory.path)
+    with pytest.raises(ContainerNotFound, match="container does not exist"):
+        read(directory)
 
 
 def test_another_process_of_that_number(sleeper: int) -> None:

@@ -15,7 +15,7 @@ from pyoci.cgroups.join import drop
 from pyoci.cgroups.prepare import check_type, enable_controllers, fill_cpuset
 from pyoci.cgroups.processes import pids
 from pyoci.errors import CgroupError, reason
-from pyoci.kernel.basic import mkdir, rmdir
+from pyoci.kernel.basic import mkdir, rmdir, umask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def complete(plan: CgroupPlan) -> dict[str, str]:
 def _completed(plan: CgroupPlan, shared: bool, mark: str = "") -> dict[str, str]:
     paths = dict(plan.paths)
     made: list[str] = []
+    mask = umask(0o022)  # whoever the program runs as may read its limits, whatever our caller keeps from others
     try:
         found = [directory for directory in plan.directories if not _made(plan, directory, paths, made)]
         if mark:
@@ -66,6 +67,8 @@ def _completed(plan: CgroupPlan, shared: bool, mark: str = "") -> dict[str, str]
             except OSError:
                 pass  # what failed first is the better thing to know
         raise
+    finally:
+        umask(mask)
     return paths
 
 

@@ -19,7 +19,8 @@ COMMAND = Command(
 Does what `create` and `start` do. In the foreground it then passes every signal that it gets on to the container,
 waits for the container's process, deletes the container, and exits with the process's own exit code.
 
-If process.terminal is true, the caller's terminal is connected with that of the container.""",
+If process.terminal is true, the caller's terminal is connected with that of the container. If it is not, a container in
+the foreground does not get the caller's terminal either, but pipes, which are connected with it.""",
     arguments=(NEW_ID,),
     options=(
         *OPTIONS,

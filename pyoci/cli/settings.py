@@ -174,9 +174,15 @@ def _is_ordinary_user() -> bool:
 
 
 def absolute(path: str) -> str:
-    """The path from the root directory on, without `.`, `..` and doubled slashes; links are not looked at."""
+    """The path from the root directory on, without `.`, `..` and doubled slashes; links are not looked at. Raises
+    PyociError.
+    """
     kept: list[str] = []
-    for part in (path if path.startswith("/") else f"{getcwd()}/{path}").split("/"):
+    try:
+        whole = path if path.startswith("/") else f"{getcwd()}/{path}"
+    except OSError as error:
+        raise failed(f"find the current directory, which {path!r} is relative to", error) from None
+    for part in whole.split("/"):
         if part == "..":
             del kept[-1:]
         elif part not in ("", "."):

@@ -24,7 +24,7 @@ from pyoci.criu.options import (
     dump,
 )
 from pyoci.criu.service import CriuFailed, Service
-from pyoci.errors import InvalidOperation, PyociError, UsageError, failed
+from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, UsageError, failed
 from pyoci.notify import INSIDE
 from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices
@@ -45,7 +45,7 @@ _WRITABLE = k.O_WRONLY | k.O_RDWR
 def checkpoint(settings: Settings, container_id: str, options: CriuOptions) -> None:
     """Save a running or paused container; unless it is to go on it is gone then. Raises InvalidOperation, PyociError."""
     container = Container(settings, container_id)
-    lock = container.directory.lock()
+    claim = _Claim(container)
     try:
         status = container.status()
         if status not in (RUNNING, PAUSED):
@@ -53,17 +53,47 @@ def checkpoint(settings: Settings, container_id: str, options: CriuOptions) -> N
         _check_status_fd(options.status_fd)
         try:
             with Directories(options, new=True) as directories:
-                _save(container, options, directories)
+                _save(container, options, directories, claim)
         except BaseException:
-            _let_go_on(container, status)
+            if claim.take_again():
+                _let_go_on(container, status)
             raise
-        if options.ends:
+        if options.ends and claim.take_again():
             _remove(container)
     finally:
-        k.close(lock)
+        claim.let_go()
 
 
-def _save(container: Container, options: CriuOptions, directories: Directories) -> None:
+class _Claim:
+    """The container's lock, for as long as others have to keep away."""
+
+    def __init__(self, container: Container) -> None:
+        """Raises ContainerNotFound, StateError."""
+        self.container, self.lock = container, container.directory.lock()
+
+    def let_go(self) -> None:
+        """What others do to the container from now on is theirs to answer for."""
+        if self.lock >= 0:
+            k.close(self.lock)
+            self.lock = -1
+
+    def take_again(self) -> bool:
+        """Whether the container is ours to go on with: it may have been deleted, and its id given to another."""
+        if self.lock >= 0:
+            return True
+        ours = self.container.state
+        try:
+            self.lock = self.container.directory.lock()
+            found = self.container.directory.load()
+        except ContainerNotFound:
+            return False
+        except PyociError as error:
+            self.container.settings.log.warning(error.message)
+            return False
+        return (found.init_process_pid, found.init_process_start) == (ours.init_process_pid, ours.init_process_start)
+
+
+def _save(container: Container, options: CriuOptions, directories: Directories, claim: _Claim) -> None:
     found = _look_at(container, container.directory.config())
     asked = dump(options, found)
     service = Service(directories.paths)
@@ -77,7 +107,16 @@ def _save(container: Container, options: CriuOptions, directories: Directories) 
             directories.write_streams(container.state.streams)
             directories.write_places(found.places)
         kind = rpc.PRE_DUMP if options.pre_dump else rpc.DUMP
-        service.converse(kind, {"opts": asked}, lambda notice, fd: _notified(notice, fd, options.status_fd))
+
+        def notified(notice: dict[str, Any], fd: int) -> None:
+            _notified(notice, fd, options.status_fd)
+            if notice.get("script") == "status-ready" and options.lazy_pages:
+                # Now somebody may fetch the memory, or nobody ever. The container stands still until then, and can be deleted.
+                service.give_up_after(init)
+                claim.let_go()
+
+        init = container.open_init()
+        service.converse(kind, {"opts": asked}, notified)
     except CriuFailed as error:
         log = f"{options.log_directory}/{DUMP_LOG}"
         raise PyociError(

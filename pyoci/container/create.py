@@ -14,6 +14,7 @@ from pyoci import state as states
 from pyoci import syscalls as k
 from pyoci.cgroups.manage import create as create_cgroups
 from pyoci.cgroups.marks import mark_of
+from pyoci.cgroups.processes import oom_kills
 from pyoci.container.handover import (
     connect_pidfd_socket,
     keep_inherited,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pyoci.cgroups.unit import Manager
     from pyoci.container.options import CreateOptions
     from pyoci.container.record import Settings
+    from pyoci.foreground import Foreground
     from pyoci.host import Host
     from pyoci.plan.model import Plan
 
@@ -93,7 +95,7 @@ class Creation:
         container_id: str,
         options: CreateOptions,
         inherited: int,
-        foreground: bool = False,
+        foreground: Foreground | None = None,
         starts: bool = False,
     ) -> None:
         self.settings, self.options, self.inherited = settings, options, inherited
@@ -138,7 +140,7 @@ class Creation:
             from pyoci.rootfs.attach import attach  # few containers have no mount namespace
 
             attach(plan.rootfs.path, self._save_mount)
-        launcher.clone(fifo, program, console, self.inherited)
+        self._with_streams(plan, lambda: launcher.clone(fifo, program, console, self.inherited))
         log = self.settings.log
         log.debug(f"init is process {launcher.pid}, on its way into {', '.join(sorted(set(launcher.paths.values())))}")
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)
@@ -148,6 +150,18 @@ class Creation:
         self._finish(fifo)
         self._pass_on()
         log.debug("init is ready: namespaces, mounts, devices and limits are as decided, and it waits to be started")
+
+    def _with_streams(self, plan: Plan, make: Callable[[], None]) -> None:
+        """Make what inherits our standard streams. In the foreground a terminal of ours is not among them."""
+        if not self.foreground or plan.process.terminal:
+            make()
+            return
+        try:
+            if self.foreground.divert(lambda: fifo_owner(plan)):
+                self.state = self.state.replace(streams=own_streams())
+            make()
+        finally:
+            self.foreground.give_back()
 
     def _claim(self, bundle: Bundle, plan: Plan, also: Callable[[], None] = lambda: None) -> bytes:
         """Write down what will be made, and from what, and do what else takes the lock; the compiled filter.
@@ -183,6 +197,7 @@ class Creation:
 
     def _make_cgroups(self, plan: Plan) -> None:
         mark = mark_of(self.settings.root, self.directory.id)
+        self.launcher.killed_before = oom_kills(plan.cgroup.paths)
         self.cgroups = self.launcher.paths = create_cgroups(plan.cgroup, mark)
         if plan.intel_rdt:
             from pyoci.process.intel_rdt import make  # few hosts have it
@@ -267,12 +282,19 @@ class Creation:
         except PyociError as another:
             error.add_note(f"and then, on the way back: {another.message}")
 
+    def kill(self, error: BaseException) -> None:
+        """End init. If that takes too long we go on: what else is to be undone may be what stops it."""
+        try:
+            self.launcher.kill()
+        except PyociError as another:
+            error.add_note(f"and then, on the way back: {another.message}")
+
     def _undo(self, bundle: Bundle, error: BaseException) -> None:
         """Leave nothing. What cannot be taken back is said beside what failed first, and stays for `delete`."""
         log = self.settings.log
         self.give_back(error)
+        self.kill(error)
         try:
-            self.launcher.kill()
             if not self.foreground:
                 k.close_all_but(3, (log.fd,))  # it may be for want of descriptors that we are here
             from pyoci.container.delete import destroy, end  # only when something has failed

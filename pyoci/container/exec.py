@@ -10,11 +10,12 @@ from pyoci.container.handover import connect_pidfd_socket, keep_inherited, send_
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import InvalidOperation, UsageError, failed
 from pyoci.foreground import Foreground
-from pyoci.plan.namespaces import FLAGS
+from pyoci.plan.namespaces import FLAGS, host_id, plan_namespaces
 from pyoci.plan.process import plan_process
-from pyoci.process.joiner import Join, end, launch
+from pyoci.process.joiner import Join, launch
+from pyoci.process.outside import end_for
 from pyoci.seccomp import FLAG_NEW_LISTENER
-from pyoci.state import CREATING, FILTER, PAUSED, STOPPED
+from pyoci.state import CREATING, PAUSED, STOPPED
 from pyoci.terminal import connect_console_socket, receive_master
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyoci.container.options import ExecOptions
     from pyoci.container.record import Settings
+    from pyoci.process.joiner import Launched
     from pyoci.process.listener import Agent
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")
@@ -40,13 +42,24 @@ _FROM_CONTAINER = (
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     """Run a process in a container: 0 once it runs if detached, else its exit code. Raises SpecError, PyociError."""
+    if options.detach:
+        _launch(settings, container_id, options, None)
+        return 0
+    foreground = Foreground()
+    try:
+        launched = _launch(settings, container_id, options, foreground)
+        return foreground.wait(launched.pid, launched.pidfd)
+    finally:
+        foreground.close()
+
+
+def _launch(settings: Settings, container_id: str, options: ExecOptions, foreground: Foreground | None) -> Launched:
     inherited = keep_inherited(options.preserve_fds, settings.log.fd, 0)
     container = Container(settings, container_id)
     status = _check_status(container, options)
     config = container.directory.config()
     linux = config.get("linux") or {}
     process = _process(config, options)
-    foreground = None if options.detach else Foreground()
     if foreground:
         foreground.prepare()
     namespaces = sum(FLAGS[name] for name in {item["type"] for item in linux.get("namespaces") or ()})
@@ -62,27 +75,33 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
         settings.log.warning(warning)
     flags = container.state.seccomp_flags
     ours, console = _open_console(planned.terminal, options)
+    # Before the program runs: see Foreground.attach.
+    attach = (lambda: foreground.attach(receive_master(ours))) if foreground and ours >= 0 else None
     receiver = connect_pidfd_socket(options.pidfd_socket)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
     init = container.open_init()
-    launched = launch(
-        Join(
-            process=planned,
-            pidfd=init,
-            namespaces=namespaces,
-            root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid, init),
-            seccomp=b"" if flags < 0 else container.directory.read(FILTER),
-            seccomp_flags=max(flags, 0),
-            console=console,
-            preserve_fds=inherited,
-            keyring=f"_ses.{container_id}" if planned.keyring else "",
-            agent=_agent(linux, container, status),
-            init_pid=container.state.init_process_pid,
-            inherits_score=container.state.rootless,
-            doors=None if _unit(container) else Doors(paths),
-        ),
-        lambda pid, entered: _place(container, paths, pid, entered),
+    join = Join(
+        process=planned,
+        pidfd=init,
+        namespaces=namespaces,
+        root=-1 if namespaces & k.CLONE_NEWNS else _open_root(container.state.init_process_pid, init),
+        seccomp=b"" if flags < 0 else container.directory.filter(),
+        seccomp_flags=max(flags, 0),
+        console=console,
+        preserve_fds=inherited,
+        keyring=f"_ses.{container_id}" if planned.keyring else "",
+        agent=_agent(linux, container, status),
+        init_pid=container.state.init_process_pid,
+        inherits_score=container.state.rootless,
+        doors=None if _unit(container) else Doors(paths),
     )
+    try:
+        if foreground and not planned.terminal:
+            foreground.divert(lambda: _root_ids(linux))
+        launched = launch(join, lambda pid, entered: _place(container, paths, pid, entered), attach)
+    finally:
+        if foreground:
+            foreground.give_back()
     for remark in launched.remarks:
         settings.log.debug(remark)
     try:
@@ -90,14 +109,16 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
             send_pidfd(receiver, launched.pidfd, b"setns")
         if options.pid_file:
             write_pid_file(options.pid_file, launched.pid)
-    except BaseException:
-        end(launched.pid, launched.pidfd)  # our caller could not find it
+    except BaseException as error:
+        end_for(error, launched.pid, launched.pidfd)  # our caller could not find it
         raise
-    if not foreground:
-        return 0
-    if ours >= 0:
-        foreground.attach(receive_master(ours))
-    return foreground.wait(launched.pid, launched.pidfd)
+    return launched
+
+
+def _root_ids(linux: dict[str, Any]) -> tuple[int, int]:
+    """The host's ids of the container's root."""
+    planned = plan_namespaces(linux)
+    return host_id(planned.uid_map, 0) or 0, host_id(planned.gid_map, 0) or 0
 
 
 def _agent(linux: dict[str, Any], container: Container, status: str) -> Agent | None:

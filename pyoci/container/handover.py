@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from errno import EBADF
+
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, describe, failed
 from pyoci.state import write_all
@@ -20,6 +22,8 @@ def keep_inherited(preserve_fds: int, log: int, listening: int) -> int:
     count = preserve_fds + listening
     for fd in range(_FIRST_FD, _FIRST_FD + count):
         try:
+            if fd == log:  # which is ours: it has the number because the caller has nothing there
+                raise OSError(EBADF, k.strerror(EBADF))
             k.fstat(fd)
         except OSError as error:
             raise failed(

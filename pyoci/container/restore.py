@@ -8,7 +8,7 @@ from pyoci import syscalls as k
 from pyoci.container.create import Creation
 from pyoci.container.handover import keep_inherited
 from pyoci.container.record import Container, hook_state
-from pyoci.container.run import remove
+from pyoci.container.run import remove, stay
 from pyoci.criu.images import Directories
 from pyoci.criu.options import CONFIG_FILES, config_file
 from pyoci.criu.restorer import Restorer
@@ -39,15 +39,16 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
     foreground = Foreground(subreaper=not options.no_subreaper)
     try:
         foreground.prepare()
-        restoration = Restoration(settings, container_id, options, inherited, foreground=True, starts=True)
+        restoration = Restoration(settings, container_id, options, inherited, foreground=foreground, starts=True)
         restoration.create()
         container = Container(settings, container_id)
         try:
             if restoration.console >= 0:
                 foreground.attach(receive_master(restoration.console))
-            return foreground.wait(restoration.launcher.pid, restoration.launcher.pidfd)
-        finally:
+        except BaseException:
             remove(container)
+            raise
+        return stay(foreground, restoration, container)
     finally:
         foreground.close()
 
@@ -80,7 +81,7 @@ class Restoration(Creation):
         except OSError as error:
             raise failed(f"make {root}", error) from None
         self._make_cgroups(plan)
-        restorer.start(directories, root)
+        self._with_streams(plan, lambda: restorer.start(directories, root))
         self._save(plan.cgroup.paths if plan.cgroup.unit else restorer.paths)
         restorer.enter_cgroups()
         chosen = config_file(plan.annotations, [path for path in CONFIG_FILES if k.access(path, 0)])

@@ -8,7 +8,7 @@ from pyoci.container.delete import end_and_destroy
 from pyoci.container.handover import keep_inherited, listen_fds
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_fifo, open_notify_proxy
-from pyoci.errors import ContainerNotFound
+from pyoci.errors import ContainerNotFound, PyociError
 from pyoci.foreground import Foreground
 from pyoci.kernel import basic as k
 from pyoci.terminal import receive_master
@@ -32,13 +32,9 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
     foreground = Foreground(subreaper=not options.no_subreaper)
     try:
         foreground.prepare()  # before there is a process that could end or be signalled
-        creation = Creation(settings, container_id, options, inherited, foreground=True, starts=True)
+        creation = Creation(settings, container_id, options, inherited, foreground=foreground, starts=True)
         container = _start(creation, foreground)
-        try:
-            return foreground.wait(creation.launcher.pid, creation.launcher.pidfd)
-        finally:
-            if not options.keep:
-                remove(container)
+        return stay(foreground, creation, container, options.keep)
     finally:
         foreground.close()
 
@@ -62,11 +58,33 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
             proxy.await_ready(creation.launcher.pid, creation.launcher.pidfd)
     except BaseException as error:
         creation.give_back(error)
-        creation.launcher.kill()
-        if container.directory.exists():
-            remove(container)
+        creation.kill(error)
+        try:
+            if container.directory.exists():
+                remove(container)
+        except PyociError as another:
+            error.add_note(f"and then, on the way back: {another.message}")
         raise
     return container
+
+
+def stay(foreground: Foreground, creation: Creation, container: Container, keep: bool = False) -> int:
+    """Wait for the container's process and, unless it is to be kept, remove the container: the exit code of the process.
+
+    That something of the container is left is no failure of its program: a warning. Raises PyociError.
+    """
+    try:
+        code = foreground.wait(creation.launcher.pid, creation.launcher.pidfd)
+    except BaseException:
+        if not keep:
+            remove(container)
+        raise
+    try:
+        if not keep:
+            remove(container)
+    except PyociError as error:
+        container.settings.log.warning(error.message)
+    return code
 
 
 def remove(container: Container) -> None:

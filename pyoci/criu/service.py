@@ -70,7 +70,7 @@ class Service:
             [b"criu", b"swrk", b"%d" % SERVICE_FD],
             [name + b"=" + value for name, value in environment.items()],
         )
-        self.socket = -1
+        self.socket = self.watched = -1
         channel, its = pair()
         self.pid = k.fork()
         if self.pid == 0:
@@ -133,6 +133,10 @@ class Service:
             raise PyociError(f"criu has answered what it was not asked: {response}")
         return response
 
+    def give_up_after(self, pidfd: int) -> None:
+        """Wait for no answer that comes long after the end of this process, which criu itself may bring about."""
+        self.watched = pidfd
+
     def close(self) -> None:
         """End the conversation, and criu: what it is still at, it undoes, or is killed if that takes too long."""
         if self.pidfd < 0:
@@ -160,6 +164,15 @@ class Service:
             else:
                 return said
 
+    def _has_answered(self) -> bool:
+        waiting = k.poll()
+        waiting.register(self.socket, k.POLLIN)
+        waiting.register(self.watched, k.POLLIN)
+        if all(fd == self.watched for fd, _ in waiting.poll()):
+            waiting.unregister(self.watched)
+            return bool(waiting.poll(_PATIENCE))
+        return True
+
     def _send(self, message: dict[str, Any]) -> None:
         try:
             k.write(self.socket, rpc.encode(rpc.REQUEST, message))
@@ -170,6 +183,8 @@ class Service:
 
     def _receive(self, failure: BaseException | None) -> tuple[dict[str, Any], int]:
         try:
+            if self.watched >= 0 and not self._has_answered():
+                raise failure or PyociError("criu is still at it, but the container has ended")
             content, fd = k.receive_fd(self.socket, _LIMIT)
         except OSError as error:
             raise failed("receive an answer of criu", error) from None

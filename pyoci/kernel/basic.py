@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from _signal import SIG_DFL  # type: ignore[import-not-found]
+from _signal import SIG_DFL, SIG_IGN  # type: ignore[import-not-found]
 from _signal import signal as _sigaction
 from _struct import unpack_from
 from fcntl import fcntl  # noqa: F401
@@ -53,6 +53,7 @@ from posix import (  # noqa: F401  everyone else takes them from here
     getegid,
     geteuid,
     getgid,
+    getpgrp,
     getpid,
     getppid,
     getsid,
@@ -173,3 +174,8 @@ def fstatfs_type(fd: int) -> int:
 def default_signal(number: int) -> None:
     """The default disposition for one signal, whatever our caller has left us."""
     _sigaction(number, SIG_DFL)
+
+
+def ignore_signal(number: int) -> None:
+    """Ignore one signal, whatever has been its disposition."""
+    _sigaction(number, SIG_IGN)

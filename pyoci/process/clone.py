@@ -135,7 +135,12 @@ def take_over(prepare: Callable[[], None], flags: int) -> tuple[int, int]:
             payload.decode("utf-8", "replace") or "the process that enters the namespaces was killed"
         )
     pid = int(payload)
-    return pid, k.pidfd_open(pid)
+    try:
+        return pid, k.pidfd_open(pid)
+    except OSError as error:
+        k.kill(pid, k.SIGKILL)  # nobody else knows of it, and its number is its own until we have waited for it
+        k.waitpid(pid, 0)
+        raise failed("open a pidfd of the container's process", error) from None
 
 
 def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) -> bool:

@@ -17,7 +17,7 @@ def confine(name: str) -> None:
 
     To be called before any of the container's namespaces is entered, as it asks /proc. A module that is looked for after this
     is not found, rather than taken from the container. Signals go back to their
-    defaults: the interpreter's own handlers would run code of ours where none is expected. But SIGPIPE stays ignored: a hook
+    defaults: the interpreter's own handlers would run code of ours where none is expected. But SIGPIPE is ignored: a hook
     or a launcher that does not listen any more is an error, not our death. That nobody may look into this process
     (PR_SET_DUMPABLE) has come down from the launcher, except where its id maps are yet to be written.
     """
@@ -27,6 +27,7 @@ def confine(name: str) -> None:
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
     _settle_codecs()
+    k.ignore_signal(k.SIGPIPE)  # in the foreground the launcher has it blocked instead
     k.reset_signals(kept=(k.SIGPIPE,))
     k.set_process_title(name)
 

@@ -8,12 +8,12 @@ enter, puts it into the cgroup, and waits until the program is executed. The joi
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import StageFailed, failed
+from pyoci.errors import PyociError, StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
 from pyoci.process.confine import become_root, confine, replace_null_streams, said
-from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
+from pyoci.process.outside import end_for, reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
 from pyoci.rootfs.root import open_proc
@@ -64,10 +64,13 @@ class Launched(Record):
     remarks: tuple[str, ...]
 
 
-def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
+def launch(
+    join: Join, place: Callable[[int, list[str]], object], attach: Callable[[], object] | None = None
+) -> Launched:
     """Run a program in a container; `place` puts a pid into those of its cgroups that it is not in already.
 
-    Raises PyociError if it cannot be executed.
+    attach: takes the master of its terminal, which is sent before the program may run. Raises PyociError if it cannot be
+    executed.
     """
     proc = open_proc()
     program = Program(
@@ -101,10 +104,12 @@ def launch(join: Join, place: Callable[[int, list[str]], object]) -> Launched:
             set_oom_score(str(pid), join.process.oom_score_adj)
         place(pid, _entered(join, ours, born_there))
         remarks += _settle_affinity(join, pid)
+        if attach:
+            _attach(attach, ours)
         ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
-    except BaseException:
-        end(pid, pidfd)
+    except BaseException as error:
+        end_for(error, pid, pidfd)
         raise
     ours.close()
     return Launched(pid=pid, pidfd=pidfd, remarks=tuple(remarks))
@@ -139,6 +144,18 @@ def _entered(join: Join, channel: Channel, born_there: bool) -> list[str]:
     if kind != messages.ENTERED:
         raise _failure(payload)
     return [*messages.paths_of(payload), *([join.doors.unified_path] if born_there else [])]
+
+
+def _attach(attach: Callable[[], object], channel: Channel) -> None:
+    """Raises PyociError; StageFailed with what the process says, if it has ended without a terminal."""
+    try:
+        attach()
+    except PyociError:
+        said = k.poll()
+        said.register(channel.fd, k.POLLIN)
+        if said.poll(0):  # before it let go of the other end
+            raise _failure(channel.receive()[1]) from None
+        raise
 
 
 def _settle_affinity(join: Join, pid: int) -> list[str]:
@@ -263,12 +280,3 @@ def _set_up_terminal(join: Join, root: int, proc: int) -> None:
     k.close(pty.master)
     become_controlling(pty.slave)
     k.close(pty.slave)
-
-
-def end(pid: int, pidfd: int) -> None:
-    """Kill a process that was launched, whatever it is doing, and wait for its end."""
-    try:
-        k.pidfd_send_signal(pidfd, k.SIGKILL)
-        k.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass

@@ -17,7 +17,7 @@ from pyoci.process.channel import pair
 from pyoci.process.clone import clone_init, needs_stage, open_joins
 from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
-from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
+from pyoci.process.outside import end, reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.rootfs.root import open_proc
 from pyoci.seccomp import FLAG_NEW_LISTENER
@@ -48,6 +48,8 @@ class Launcher:
         self.warnings: list[str] = []
         self.remarks: list[str] = []
         self.limited = False
+        self.killed_before = 0
+        """Processes that have been killed for want of memory in a cgroup that was there already."""
         self.devices: NetDevices | None = None
         self.entered: list[str] = []
 
@@ -151,16 +153,9 @@ class Launcher:
         self.channel.close()
 
     def kill(self) -> None:
-        """End init, whatever it is doing, and wait for its end."""
+        """End init, whatever it is doing, and wait for its end. Raises PyociError if that does not come."""
         if self.pid:
-            try:
-                k.pidfd_send_signal(self.pidfd, k.SIGKILL)
-            except ProcessLookupError:
-                pass
-            try:
-                k.waitpid(self.pid, 0)
-            except ChildProcessError:
-                pass
+            end(self.pid, self.pidfd)
 
     def give_back(self) -> None:
         """Bring the network devices back, for a container that comes to nothing. Raises PyociError."""
@@ -197,7 +192,7 @@ class Launcher:
     def _failure(self, said: bytes) -> StageFailed:
         """What init said, or why it could not say anything: the limits may have been too low for it to live."""
         failure = StageFailed.heard(said.decode("utf-8", "replace") or "container init ended without a word")
-        if oom_kills(self.paths):
+        if oom_kills(self.paths) > self.killed_before:
             return StageFailed(f"container init was OOM-killed (memory limit too low?): {failure.message}")
         return failure
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pyoci.process.channel import Channel
     from pyoci.seccomp import SeccompPlan
 
+_OTHER_WAY = ("read", "getsockname", "getsockopt", "sendmsg", "socketcall")
+"""What `hand_over` calls to give the listener away by itself; socketcall(2) is how some architectures have the last three."""
+
 
 def hand_over(channel: Channel, listener: int) -> None:
     """Give the listener to the launcher, and let go of it. Runs inside. Raises OSError, PyociError."""
@@ -63,10 +66,11 @@ class Agent:
         except OSError as error:
             if error.errno != EPERM:
                 raise failed("take the seccomp listener from the container's process", error) from None
-        if any(rule.action == NOTIFY and "sendmsg" in rule.names for rule in self.plan.rules):
+        notified = {name for rule in self.plan.rules if rule.action == NOTIFY for name in rule.names}
+        if closing := [name for name in _OTHER_WAY if name in notified]:
             raise PyociError(
                 "take the seccomp listener from the container's process: pidfd_getfd(2) takes CAP_SYS_PTRACE, and the other "
-                "way is closed by SCMP_ACT_NOTIFY for sendmsg"
+                f"way is closed by SCMP_ACT_NOTIFY for {' and '.join(closing)}"
             )
         channel.send(messages.LISTENER)
         _, listener = k.receive_fd(channel.fd)

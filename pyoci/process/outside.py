@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the launcher sets on a process that is on its way into a container, as in there the right to do so is gone."""
+"""What the launcher sets on a process that is on its way into a container, as in there the right to do so is gone; and the
+end of one that does not get there.
+"""
 
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import failed, reason
+from pyoci.errors import PyociError, failed, reason
 from pyoci.process.program import set_limits
 
 TYPE_CHECKING = False
@@ -13,6 +15,31 @@ if TYPE_CHECKING:
 
 _ALL_CPUS = b"\xff" * 8192
 """More of them than any kernel takes: those that may be plugged in one day are in it, too."""
+
+_PATIENCE = 10_000  # milliseconds
+
+
+def end(pid: int, pidfd: int) -> None:
+    """Kill a child of ours, whatever it is doing, and wait for its end. Raises PyociError if that does not come: it may be
+    in a cgroup that somebody has frozen further up, or in a file system that does not answer.
+    """
+    try:
+        k.pidfd_send_signal(pidfd, k.SIGKILL)
+        waiting = k.poll()
+        waiting.register(pidfd, k.POLLIN)
+        if not waiting.poll(_PATIENCE):
+            raise PyociError(f"process {pid} is still there {_PATIENCE // 1000} s after SIGKILL")
+        k.waitpid(pid, k.WNOHANG)  # if somebody traces it, it is his first
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def end_for(error: BaseException, pid: int, pidfd: int) -> None:
+    """The same because of an error, which tells of it if the process does not end."""
+    try:
+        end(pid, pidfd)
+    except PyociError as another:
+        error.add_note(f"and then, on the way back: {another.message}")
 
 
 def reset_affinity(pid: int) -> str:

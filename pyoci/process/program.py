@@ -111,7 +111,7 @@ class Program:
         if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
             env = [entry for entry in env if not entry.startswith(b"HOME=")]
             env.append(b"HOME=" + home_directory(root_fd, process.uid, proc))
-        own_stdio(process.uid)
+        own_stdio(process.uid, process.terminal)
         try:
             k.close_range(_FIRST_FD + preserve_fds, _LAST_FD, k.CLOSE_RANGE_CLOEXEC)
             for fd in range(_FIRST_FD, _FIRST_FD + preserve_fds):

@@ -44,7 +44,7 @@ enum { attr_rdonly = 1, attr_nosuid = 2, attr_nodev = 4 };
 /* What the runtime reads, PATH for the programs it runs, TERM for messages. The list in pyoci.seal is the same one. */
 static const char *const passed_on[] = {
     "DBUS_SESSION_BUS_ADDRESS", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET",
-    "PATH", "TERM", "XDG_RUNTIME_DIR",
+    "NO_COLOR", "PATH", "TERM", "USER", "XDG_RUNTIME_DIR",
 };
 enum { passed_on_count = sizeof passed_on / sizeof *passed_on };
 

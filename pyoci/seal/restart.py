@@ -51,8 +51,10 @@ PASSED_ON = (
     b"LISTEN_FDS",
     b"LISTEN_PID",
     b"NOTIFY_SOCKET",
+    b"NO_COLOR",
     b"PATH",
     b"TERM",
+    b"USER",
     b"XDG_RUNTIME_DIR",
 )
 FLAGS = ("-I", "-S", "-B", "-X", "utf8")

@@ -41,6 +41,20 @@ def test_a_process_is_moved_into_every_hierarchy_and_all_is_removed_again() -> N
         remove.remove(paths)
 
 
+def test_everybody_may_read_it_whatever_the_callers_umask() -> None:
+    path = worlds.fresh_path()
+    plan = worlds.planned(f"{path}/inner")
+    with worlds.removed_afterwards(worlds.planned(path), plan):
+        before = os.umask(0o077)
+        try:
+            paths = manage.create(plan)
+            assert os.umask(0o077) == 0o077
+        finally:
+            os.umask(before)
+        made = [Path(directory) for directory in paths.values()]
+        assert {directory.stat().st_mode & 0o777 for directory in (*made, *(each.parent for each in made))} == {0o755}
+
+
 @pytest.mark.needs_cgroup_v1
 def test_a_process_goes_through_the_doors_by_itself() -> None:
     plan = worlds.planned(worlds.fresh_path())

@@ -86,6 +86,16 @@ def test_a_runtime_directory_that_is_missing(
         settings.state_root(None)
 
 
+def test_a_current_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert settings.absolute("/r") == "/r"
+    message = "find the current directory, which 'r' is relative to: no such file or directory"
+    with pytest.raises(PyociError, match=message):
+        settings.absolute("r")
+
+
 @pytest.mark.parametrize(
     ("given", "root"), [("/r", "/r"), ("r", "/usr/r"), (".", "/usr"), ("../run//x/./y/", "/run/x/y")]
 )

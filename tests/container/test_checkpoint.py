@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from pyoci.container.checkpoint import checkpoint
 from pyoci.container.delete import delete
 from pyoci.container.options import RestoreOptions
 from pyoci.container.restore import restore
-from pyoci.criu import rpc
+from pyoci.criu import rpc, service
 from pyoci.criu.images import PLACES
 from pyoci.criu.options import CriuOptions
+from pyoci.errors import PyociError
 from tests.container.boxes import Box, Failed
 from tests.criu.standin import install, session_keyring
 from tests.rootfs.roots import private_mounts
@@ -212,6 +214,67 @@ def test_status_fd(box: Box, criu: Criu, images: Path) -> None:
     os.close(writer)
     assert os.read(reader, 10) == b"\0"
     os.close(reader)
+
+
+@pytest.fixture
+def serving(box: Box, criu: Criu, images: Path, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """A checkpoint whose memory is yet to be fetched; has it fetched, and gives what has become of the checkpoint."""
+    criu(features=["lazy_pages"], serves=True)
+    box.run("sleep", "1000")
+    ready, tells = os.pipe()
+    os.set_inheritable(tells, True)
+    answer = tmp_path / "answer"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            patch = pytest.MonkeyPatch()
+            patch.setattr(service, "_PATIENCE", 500)
+            wanted = CriuOptions(image_path=str(images), lazy_pages=True, status_fd=tells)
+            try:
+                checkpoint(box.settings(), box.id, wanted)
+                answer.write_text("done")
+            except PyociError as error:
+                answer.write_text(error.message)
+        finally:
+            os._exit(0)
+    os.close(tells)
+    assert os.read(ready, 10) == b"\0"
+    os.close(ready)
+
+    def fetch() -> str:
+        (tmp_path / "bin/fetched").touch()
+        os.waitpid(pid, 0)
+        return answer.read_text()
+
+    try:
+        yield fetch
+    finally:
+        (tmp_path / "bin/fetched").touch()
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass
+
+
+def test_memory_that_is_fetched_later(box: Box, serving: Callable[[], str]) -> None:
+    assert serving() == "done"
+    assert box.left() == []
+
+
+def test_a_container_whose_memory_nobody_fetches_can_be_deleted(
+    box: Box, serving: Callable[[], str], tmp_path: Path
+) -> None:
+    """And another of its name is none of the checkpoint's business."""
+    box.delete(force=True)
+    assert box.left() == []
+    box.run("sleep", "1000")
+    answer = tmp_path / "answer"
+    deadline = time.monotonic() + 30
+    while not answer.exists():
+        assert time.monotonic() < deadline, "the checkpoint should have ended"
+        time.sleep(0.01)
+    assert serving() == "criu is still at it, but the container has ended"
+    assert box.status() == "running"
 
 
 def test_restored(box: Box, criu: Criu, images: Path, tmp_path: Path) -> None:

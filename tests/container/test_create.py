@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 
 from pyoci import state as states
+from pyoci.cgroups import manage
+from pyoci.cgroups.join import join
+from pyoci.cgroups.processes import oom_kills
 from pyoci.container import create as creation
 from pyoci.container.options import CreateOptions
 from pyoci.errors import PyociError
 from pyoci.jsontext import dumps
 from pyoci.plan.model import Plan
 from pyoci.state import StateDir
+from tests.cgroups import worlds
 from tests.container.boxes import Box, Failed
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
@@ -38,6 +42,20 @@ def test_a_cgroup_in_use_stays_in_use(boxes: Callable[[], Box]) -> None:
         second.create()
     assert first.status() == "running"
     assert second.left() == []
+
+
+@pytest.mark.needs_cgroup_v1
+def test_who_has_been_killed_in_its_cgroup_before_is_not_to_blame(box: Box) -> None:
+    plan = worlds.planned(f"/{box.id}", memory={"limit": 1 << 25, "swap": 1 << 25})
+    with worlds.removed_afterwards(plan):
+        paths = manage.create(plan)
+        manage.apply(plan, paths)
+        worlds.answer_inside(lambda pid: join(paths, pid), lambda: len(bytearray(1 << 28)))
+        assert oom_kills(paths) == 1
+        box.config["process"]["args"] = ["none"]
+        with pytest.raises(Failed) as caught:
+            box.create()
+        assert caught.value.message == r'exec: "none": executable file not found in $PATH'
 
 
 def test_hooks_in_the_container_need_not_read_their_state(box: Box) -> None:

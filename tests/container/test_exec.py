@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyoci.container import exec as execs
 from pyoci.container.control import pause, resume
 from pyoci.container.options import ExecOptions
 from pyoci.errors import PyociError, SpecError, UsageError
+from pyoci.terminal import receive_master
 from tests.container.boxes import Box, Failed
 
 OWN: dict[str, Any] = {
@@ -179,6 +181,20 @@ class TestForReal:
                     raise ChildProcessError
         procs = next(iter(Path("/sys/fs/cgroup").glob(f"*/{running.id}/cgroup.procs")))
         assert procs.read_text().split() == [str(running.pid)]
+
+    def test_its_terminal_is_ours_before_it_runs(self, running: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Or its first lines would come out otherwise than the rest."""
+        seen: list[bool] = []
+
+        def receive(connection: int) -> int:
+            master = receive_master(connection)
+            time.sleep(0.2)
+            seen.append((running.rootfs / "proof").exists())
+            return master
+
+        monkeypatch.setattr(execs, "receive_master", receive)
+        wanted = ExecOptions(args=("touch", "/proof"), tty=True)
+        assert running.apart(lambda: [execs.exec_(running.settings(), running.id, wanted), seen]) == [0, [False]]
 
     def test_a_program_that_there_is_not(self, running: Box) -> None:
         with pytest.raises(Failed, match=r'exec: "none": executable file not found in \$PATH') as caught:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from pyoci.container import run as runs
 from pyoci.container.options import CreateOptions
 from pyoci.container.run import run
+from pyoci.errors import CgroupError, PyociError
+from pyoci.process.launcher import Launcher
 from tests.container.boxes import Box, Failed
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
@@ -34,6 +37,19 @@ def test_the_exit_code_is_the_programs(box: Box, script: str, code: int) -> None
 def test_detached(box: Box) -> None:
     assert ran(box, "sleep", "1000", detach=True) == 0
     assert box.status() == "running"
+
+
+def test_what_cannot_be_cleared_up_is_no_failure_of_the_program(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit code is what was waited for. The rest is said, and left for delete."""
+
+    def refuse(*_: Any) -> None:
+        raise CgroupError("remove the cgroup: device or resource busy")
+
+    monkeypatch.setattr(runs, "remove", refuse)
+    assert ran(box, "sh", "-c", "exit 7") == 7
+    assert "busy" in box.log.read_text()
+    box.delete()
+    assert box.left() == []
 
 
 def test_kept(box: Box) -> None:
@@ -78,4 +94,18 @@ def test_console_sockets_are_for_detached_ones(box: Box) -> None:
         with pytest.raises(Failed) as caught:
             ran(box, "true", detach=detach, console_socket="" if detach else "/no/such/socket")
         assert caught.value.kind == "UsageError"
+    assert box.left() == []
+
+
+def test_an_init_that_does_not_end(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed first is told first, and what can be undone is."""
+
+    def kill(launcher: Launcher) -> None:
+        killed(launcher)
+        raise PyociError("process 7 is still there")
+
+    killed = Launcher.kill
+    monkeypatch.setattr(Launcher, "kill", kill)
+    with pytest.raises(Failed, match=r"executable file not found in \$PATH; and then, .*: process 7 is still there"):
+        ran(box, "none")
     assert box.left() == []

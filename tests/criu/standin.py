@@ -7,6 +7,7 @@
     features    those that it has
     fails       with this message, "" for none; `log` are lines that it writes to its log before
     dies        without an answer
+    serves      in a dump, until there is a file `fetched` beside the program
     master      whether it hands over a terminal
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import sys
@@ -109,9 +111,16 @@ class Worker:
         os.close(os.open("inventory.img", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=options["images_dir_fd"]))
         for script in ("network-lock", "status-ready", "post-dump"):
             self.notify(script)
+            if script == "status-ready" and self.behaviour.get("serves"):
+                self.serve_pages()
         if kind == rpc.DUMP and not options.get("leave_running"):
             os.kill(options["pid"], signal.SIGKILL)
         self.send({"type": kind, "success": True})
+
+    def serve_pages(self) -> None:
+        while not (self.place / "fetched").exists():
+            if select.select([self.connection], [], [], 0.01)[0]:
+                os._exit(1)  # it is given up
 
     def restore(self, kind: int) -> None:
         """Its init is a sibling, as criu's are, and sleeps."""

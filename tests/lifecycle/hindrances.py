@@ -51,6 +51,7 @@ ORDINARY_USER: Rows = {
         "test_state_output::test_the_owner_of_a_container_in_a_user_namespace",
     ),
     "needs root: maps other ids than the caller's, or none": (
+        "test_console::test_mapped_users_can_open_their_streams_anew",
         "test_exec::test_exec_as_another_user 4000000000",
         "test_exec::test_exec_joins_a_user_namespace",
         "test_isolation::test_strace_shows_no_load_after_pivot_root",

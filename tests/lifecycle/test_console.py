@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .configs import with_user_namespace
 from .harness import PATIENCE, Container, console_socket, eventually, read_until
 
 differs = pytest.mark.differs
@@ -135,6 +136,71 @@ def test_all_output_of_a_quick_program_arrives(terminal: Container, screen: tupl
     seen = read_until(master, b"the end")
     assert process.wait(PATIENCE) == 0
     assert b"\n1999\r\n2000\r\n" in seen.replace(b"\r\r", b"\r")
+
+
+# A container without a terminal, called from one
+
+
+def test_a_container_without_a_terminal_does_not_get_the_callers(container: Container, screen: tuple[int, int]) -> None:
+    master, slave = screen
+    before = os.fstat(slave)
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    container.process["args"] = [
+        "sh",
+        "-c",
+        "test -t 0 || test -t 1 || test -t 2 || echo none; echo err > /dev/stderr; read line; echo got $line; exit 5",
+    ]
+    process = on_screen(container, slave, "run", "--bundle", str(container.bundle), container.id)
+    seen = read_until(master, b"err\r\n")
+    os.write(master, b"typed\n")
+    read_until(master, b"got typed\r\n")
+    assert process.wait(PATIENCE) == 5
+    assert b"none\r\n" in seen
+    assert (os.fstat(slave).st_uid, os.fstat(slave).st_mode) == (before.st_uid, before.st_mode)
+
+
+def test_mapped_users_can_open_their_streams_anew(container: Container, screen: tuple[int, int]) -> None:
+    master, slave = screen
+    with_user_namespace(container.config)
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    container.process["args"] = ["sh", "-c", "echo out > /dev/stdout; sleep 1000"]
+    on_screen(container, slave, "run", "--bundle", str(container.bundle), container.id)
+    read_until(master, b"out\r\n")
+    process = container.background(
+        "exec", container.id, "sh", "-c", "echo again > /dev/stdout; exit 6", stdin=slave, stdout=slave, stderr=slave
+    )
+    read_until(master, b"again\r\n")
+    assert process.wait(PATIENCE) == 6
+
+
+@differs(runc="1.1.5 waits for whoever still has the process's output")
+def test_what_exec_leaves_behind_has_nothing_of_the_callers_terminal(container: Container) -> None:
+    container.launch()
+    master, slave = pty.openpty()
+    process = container.background(
+        "exec", container.id, "sh", "-c", "sleep 1000 & echo left; exit 7", stdin=slave, stdout=slave, stderr=slave
+    )
+    try:
+        read_until(master, b"left\r\n")
+        assert process.wait(PATIENCE / 5) == 7
+        os.close(slave)
+        with pytest.raises(OSError, match="Input/output error"):  # nobody has the other side open any more
+            while os.read(master, 4096):
+                pass
+    finally:
+        os.close(master)
+
+
+@differs(runc="1.1.5 gives the caller's terminal to the container's user")
+def test_a_created_container_does_not_own_the_callers_terminal(container: Container, screen: tuple[int, int]) -> None:
+    """It has it, as whoever does not stay in front of it may want, but for no longer than it is there."""
+    master, slave = screen
+    before = os.fstat(slave).st_uid
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    container.create(args=["sh", "-c", "test -t 1 && echo terminal; sleep 1000"], stdout=slave).ok()
+    container.start().ok()
+    read_until(master, b"terminal\r\n")
+    assert os.fstat(slave).st_uid == before
 
 
 # Handed over

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from .configs import without_namespace
 from .harness import Container, eventually, is_gone_or_zombie, namespace_of
 
 differs = pytest.mark.differs
@@ -362,3 +363,20 @@ def test_a_relative_hook_path_is_refused(container: Container) -> None:
     assert container.create().status == 1
     assert not (container.bundle / "hooked").exists()
     container.leaves_nothing()
+
+
+@pytest.mark.parametrize("kind", IN_CONTAINER)
+def test_a_hook_that_reads_nothing(container: Container, kind: str) -> None:
+    """Also where init is no pid 1, which would live through the signal, and its launcher stays in the foreground."""
+    without_namespace(container.config, "pid")
+    container.config["annotations"] = {f"a{number}": "x" * 1000 for number in range(200)}  # more than a pipe holds
+    add(container, kind, hook("exec 0<&-; exit 0"))
+    assert container.sh("echo lives") == "lives\n"
+
+
+def test_hooks_of_the_runtime_have_the_callers_umask(container: Container, notes: Path) -> None:
+    kinds = [kind for kind in IN_RUNTIME if kind != "poststop"]
+    for kind in kinds:
+        add(container, kind, hook(f"umask > $1/{kind}", str(notes)))
+    container.run(args=["true"], umask=0o027).ok()
+    assert {kind: (notes / kind).read_text() for kind in kinds} == dict.fromkeys(kinds, "0027\n")

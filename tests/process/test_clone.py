@@ -236,6 +236,30 @@ def test_a_stage_that_fails_at_its_clone(monkeypatch: pytest.MonkeyPatch) -> Non
         clone_init(Namespaces(new=PID), [])
 
 
+@pytest.mark.parametrize("call", ["pidfd_open", "fork"])
+def test_a_process_that_cannot_be_held_is_ended(call: str) -> None:
+    """For want of descriptors, most likely. Nobody else would end it."""
+
+    def inside() -> list[Any]:
+        def refuse(*_: int) -> int:
+            raise OSError(errno.EMFILE, "")
+
+        setattr(k, call, refuse)
+        with pytest.raises(PyociError) as caught:
+            if take_over(lambda: None, 0)[0] == 0:
+                signal.pause()
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, 0)
+        return [caught.value.message]
+
+    step = (
+        "open a pidfd of the container's process"
+        if call == "pidfd_open"
+        else "make the process that enters the namespaces (fork)"
+    )
+    assert in_child(inside) == [f"{step}: too many open files"]
+
+
 @pytest.mark.parametrize("error", [KeyError("k"), KeyboardInterrupt(), RuntimeError("r")])
 def test_nothing_that_a_stage_raises_gets_back_into_the_launcher(error: BaseException) -> None:
     """There would be two of us: the stage would go on to undo what the launcher has made."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyoci import syscalls as k
-from pyoci.errors import CgroupError, StageFailed
+from pyoci.errors import CgroupError, PyociError, StageFailed
 from pyoci.plan.model import Process
 from pyoci.plan.namespaces import FLAGS
 from pyoci.process import joiner
-from pyoci.process.joiner import Join, Launched, end, launch
+from pyoci.process.joiner import Join, Launched, launch
+from pyoci.terminal import receive_master
 from tests.container.boxes import Box
 from tests.process.test_program import process
 from tests.rootfs.roots import descriptors
@@ -160,14 +161,53 @@ def test_it_is_placed_before_it_runs(running: Box) -> None:
     assert proof.exists()
 
 
-def test_ending_twice_does_no_harm() -> None:
-    pid = os.fork()
-    if pid == 0:
-        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
-        while True:
-            os.sched_yield()
-    pidfd = os.pidfd_open(pid)
-    end(pid, pidfd)
-    assert not Path(f"/proc/{pid}").exists()
-    end(pid, pidfd)
-    os.close(pidfd)
+def test_its_terminal_is_attached_before_it_runs(running: Box) -> None:
+    proof = running.rootfs / "proof"
+
+    def inside() -> bool:
+        ours, theirs = k.stream_pair()
+        seen: list[bool] = []
+
+        def attach() -> None:
+            receive_master(ours)
+            time.sleep(0.2)
+            seen.append(proof.exists())
+
+        wanted = join(running, process("touch", "/proof", terminal=True), console=theirs)
+        launched = launch(wanted, lambda pid, entered: None, attach)
+        os.waitpid(launched.pid, 0)
+        return seen == [False]
+
+    assert running.apart(inside)
+
+
+def test_why_there_is_no_terminal_to_attach(boxes: Callable[[], Box]) -> None:
+    box = boxes()
+    box.config["mounts"] = [mount for mount in box.config["mounts"] if mount["type"] != "devpts"]
+    box.run("sleep", "1000")
+
+    def inside() -> str:
+        ours, theirs = k.stream_pair()
+        with pytest.raises(StageFailed) as caught:
+            wanted = join(box, process("true", terminal=True), console=theirs)
+            launch(wanted, lambda pid, entered: None, lambda: receive_master(ours))
+        return caught.value.message
+
+    assert "/dev/pts" in box.apart(inside)
+
+
+def test_a_terminal_that_cannot_be_attached(running: Box) -> None:
+    """The process waits to be told that it may go on, and has nothing to say."""
+
+    def refuse() -> None:
+        raise PyociError("no")
+
+    def inside() -> str:
+        _, theirs = k.stream_pair()
+        with pytest.raises(PyociError) as caught:
+            launch(join(running, process("true", terminal=True), console=theirs), lambda pid, entered: None, refuse)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, 0)
+        return caught.value.message
+
+    assert running.apart(inside) == "no"

@@ -94,13 +94,15 @@ def test_a_launcher_that_may_not_is_sent_it(tmp_path: Path, monkeypatch: pytest.
     hand(Agent(plan(path), {}), path)
 
 
-def test_a_profile_can_close_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["read", "getsockname", "getsockopt", "sendmsg"])
+def test_a_profile_can_close_both_ways(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process would wait for an agent that has no listener yet."""
     monkeypatch.setattr(k, "pidfd_getfd", refuse)
     ours, theirs = pair()
-    with pytest.raises(PyociError, match="CAP_SYS_PTRACE"):
-        Agent(plan(tmp_path / "agent", "sendmsg"), {}).introduce(ours, b"5", 1, -1, 1)
+    theirs.close()  # or we would wait, too
+    with pytest.raises(PyociError, match=f"CAP_SYS_PTRACE, and .* SCMP_ACT_NOTIFY for {name}"):
+        Agent(plan(tmp_path / "agent", "mkdir", name), {}).introduce(ours, b"5", 1, -1, 1)
     ours.close()
-    theirs.close()
 
 
 def test_an_agent_that_is_not_there(tmp_path: Path) -> None:

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError
+from pyoci.cgroups import freezer, manage
+from pyoci.cgroups.join import join
+from pyoci.errors import PyociError, StageFailed
 from pyoci.plan.scheduling import IoPriority, Scheduler, Scheduling
-from pyoci.process.outside import reset_affinity, set_oom_score, set_own_oom_score
+from pyoci.process import outside
+from pyoci.process.outside import end, end_for, reset_affinity, set_oom_score, set_own_oom_score
 from pyoci.process.scheduling import set_affinity, set_priorities, take_initial_affinity
+from tests.cgroups import worlds
 from tests.forked import in_child
 
 CPUS = tuple(sorted(os.sched_getaffinity(0)))
@@ -106,3 +111,47 @@ def test_priorities(child: int) -> None:
 def test_what_the_kernel_refuses_is_named(child: int, scheduler: Scheduler, said: str) -> None:
     with pytest.raises(PyociError, match=said):
         set_priorities(child, Scheduling(scheduler=scheduler))
+
+
+def test_ending_twice_does_no_harm() -> None:
+    pid = os.fork()
+    if pid == 0:
+        k.prctl(k.PR_SET_PDEATHSIG, k.SIGKILL)
+        while True:
+            os.sched_yield()
+    pidfd = os.pidfd_open(pid)
+    end(pid, pidfd)
+    assert not Path(f"/proc/{pid}").exists()
+    end(pid, pidfd)
+    os.close(pidfd)
+
+
+@pytest.fixture
+def frozen() -> Iterator[int]:
+    """A process that not even SIGKILL ends, as long as somebody else has it frozen."""
+    plan = worlds.planned(worlds.fresh_path())
+    with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
+        paths = manage.create(plan)
+        join(paths, pid, plan)
+        freezer.freeze(paths)
+        try:
+            yield pid
+        finally:
+            freezer.thaw(paths)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup_v1
+def test_the_end_is_not_waited_for_without_an_end(frozen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "_PATIENCE", 1000)
+    pidfd = os.pidfd_open(frozen)
+    told = f"process {frozen} is still there 1 s after SIGKILL"
+    with pytest.raises(PyociError) as caught:
+        end(frozen, pidfd)
+    assert caught.value.message == told
+    first = StageFailed("what failed first")
+    end_for(first, frozen, pidfd)
+    assert first.__notes__ == [f"and then, on the way back: {told}"]
+    os.close(pidfd)

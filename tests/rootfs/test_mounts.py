@@ -117,7 +117,12 @@ def test_labels_of_new_file_systems(
 
     monkeypatch.setattr(k, "fsconfig", fsconfig)
     monkeypatch.setattr(k, "setxattr", lambda fd, name, value: told.append((name, value.decode())))
-    found = made(image, [new("/dir", fstype)], lambda: told, label="system_u:object_r:x")
+
+    def inside(root: Root) -> list[Any]:
+        Mounter(root, 0, "system_u:object_r:x").make(new("/dir", fstype))
+        return told
+
+    found = in_root(image, inside)
     wanted = [["context", "system_u:object_r:x"]] if context else []
     assert found == (wanted or ([["security.selinux", "system_u:object_r:x\0"]] if attribute else []))
 

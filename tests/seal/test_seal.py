@@ -63,6 +63,14 @@ def test_both_ways_to_start_pass_on_the_same_variables() -> None:
     assert tuple(re.findall(r'"([A-Z_]+)"', table)) == tuple(name.decode() for name in restart.PASSED_ON)
 
 
+def test_what_the_runtime_reads_is_passed_on() -> None:
+    """Or a call that starts over, or comes by way of the launcher, would find the state of containers elsewhere."""
+    lines = [line for path in (REPOSITORY / "pyoci").rglob("*.py") for line in path.read_text().splitlines()]
+    read = {name for line in lines if "environ" in line for name in re.findall(r'b"([A-Z_]{2,})"', line)} - {"LC_ALL"}
+    assert {"PATH", "USER", "XDG_RUNTIME_DIR"} <= read
+    assert read <= {name.decode() for name in restart.PASSED_ON}
+
+
 @pytest.mark.parametrize("kind", ["embedded", "launcher", "script"])
 def test_python_variables_and_the_current_directory_have_no_say(
     kind: str, programs: dict[str, Program], traps: Path
