@@ -400,6 +400,48 @@ BROKEN: dict[str, Broken] = {
             ),
         ),
     ),
+    "first thread": Broken(
+        "a process whose first thread has ended is taken for a zombie",
+        ("tests/security/test_mistaken.py::test_who_ends_its_first_thread_has_not_stopped",),
+        (
+            Edit(
+                "pyoci/state.py",
+                'letter = "S" if fields[0] == b"Z" and int(fields[17]) > 1 else fields[0].decode()',
+                "letter = fields[0].decode()",
+            ),
+        ),
+    ),
+    "lines": Broken(
+        "mountinfo is parted at whatever ends a line for Python",
+        ("tests/security/test_mistaken.py::test_a_mount_by_any_name_keeps_nobody_from_making_containers",),
+        (
+            Edit(
+                "pyoci/cgroups/layout.py",
+                'return [fields for line in mountinfo.split("\\n") if len(fields := line.split(" ", 5)) == 6]',
+                'return [line.split(" ", 5) for line in mountinfo.splitlines()]',
+            ),
+        ),
+    ),
+    "ended": Broken(
+        "whoever is in the cgroup of a container that has ended is taken for a part of it",
+        ("tests/security/test_mistaken.py::test_who_got_the_cgroup_of_a_container_that_has_ended",),
+        (Edit("pyoci/container/delete.py", "may_be_ours = pidfd >= 0 or state.shares_pids", "may_be_ours = True"),),
+    ),
+    "unfinished": Broken(
+        "exec enters a container that is being created",
+        ("tests/lifecycle/test_half_made.py::test_a_container_in_the_making_is_creating",),
+        (Edit("pyoci/container/exec.py", "    if status == CREATING:", "    if False:"),),
+    ),
+    "terminal of the caller": Broken(
+        "whoever is executed without a terminal has its caller's",
+        ("tests/lifecycle/test_console.py::test_what_exec_leaves_behind_has_nothing_of_the_callers_terminal",),
+        (Edit("pyoci/foreground.py", "[stream for stream in (0, 1, 2) if isatty(stream)]", "[]"),),
+    ),
+    "owner of the terminal": Broken(
+        "the caller's terminal is given to the container's user",
+        ("tests/lifecycle/test_console.py::test_a_created_container_does_not_own_the_callers_terminal",),
+        (Edit("pyoci/terminal.py", "return own_terminal and status", "return status"),),
+    ),
     "reused pid": Broken(
         "a process is known by its number alone",
         ("torture:pid_reuse_is_noticed",),
