@@ -328,8 +328,8 @@ BROKEN: dict[str, Broken] = {
         (
             Edit(
                 "pyoci/process/waiting.py",
-                "        self.fd = k.open(",
-                "        __import__('_thread').start_new_thread(__import__('time').sleep, (1000,))\n        self.fd = k.open(",
+                "        self.fd = self._open(",
+                "        __import__('_thread').start_new_thread(__import__('time').sleep, (1000,))\n        self.fd = self._open(",
             ),
         ),
     ),
