@@ -32,10 +32,11 @@ _MAKING = "make the container's process and its namespaces (clone3)"
 
 
 def needs_stage(namespaces: Namespaces) -> bool:
-    """Whether joining has to come before cloning."""
+    """Whether joining has to come before cloning, or clocks have to be set before anybody is there who reads them."""
     early = k.CLONE_NEWUSER | k.CLONE_NEWPID | k.CLONE_NEWTIME
     joins_early = any(join.flag & early for join in namespaces.join)
-    return joins_early or bool(namespaces.time_offsets) or bool(namespaces.join and namespaces.new & k.CLONE_NEWUSER)
+    late_user = bool(namespaces.join and namespaces.new & k.CLONE_NEWUSER)
+    return joins_early or late_user or bool(namespaces.new & k.CLONE_NEWTIME)  # which clone3 takes since Linux 6.3 only
 
 
 def open_joins(namespaces: Namespaces) -> list[tuple[Join, int]]:
@@ -87,12 +88,13 @@ def clone_init(
             # The host's, as long as it is at hand: in a mount namespace that is joined it may be anything.
             proc = open_proc()
             join_all(joins)
-            if namespaces.time_offsets:
-                _set_clocks(namespaces.time_offsets, proc)
+            if namespaces.new & k.CLONE_NEWTIME:
+                _make_clocks(namespaces, proc)
             k.close(proc)
 
-        if namespaces.time_offsets:
-            flags &= ~k.CLONE_NEWTIME  # the stage makes it, and its child is the first to be in it
+        if namespaces.new & k.CLONE_NEWTIME:
+            # The stage makes them, and its child is the first to be in the former.
+            flags &= ~(k.CLONE_NEWTIME | k.CLONE_NEWUSER)
         return *take_over(prepare, flags), False
     try:
         return clone_into(flags, doors)
@@ -158,12 +160,17 @@ def _clone_sibling(prepare: Callable[[], None], flags: int, channel: Channel) ->
     return False
 
 
-def _set_clocks(offsets: tuple[tuple[str, int, int], ...], proc: int) -> None:
+def _make_clocks(namespaces: Namespaces, proc: int) -> None:
+    """A time namespace, in the user namespace that is made, if one is: who makes that may set the clocks, whoever he is."""
+    makes_user = namespaces.new & k.CLONE_NEWUSER
     try:
-        k.unshare(k.CLONE_NEWTIME)
-        _write_offsets(offsets, proc)
+        k.unshare(k.CLONE_NEWTIME | makes_user)
+        if makes_user:
+            k.prctl(k.PR_SET_DUMPABLE, 1)  # as in the launcher, so that we and it may write to our files in /proc
+        if namespaces.time_offsets:
+            _write_offsets(namespaces.time_offsets, proc)
     except OSError as error:
-        raise failed("set the clocks of a new time namespace", error) from None
+        raise failed("make a time namespace and set its clocks", error) from None
 
 
 def _write_offsets(offsets: tuple[tuple[str, int, int], ...], proc: int) -> None:

@@ -94,6 +94,18 @@ def test_the_bundle_that_spec_writes(box: Box) -> None:
     assert seen == ["0", "0", str(USER), "1", box.container.config["hostname"], "1"]
 
 
+@pytest.mark.needs_time_namespaces
+@pytest.mark.parametrize("subids", [False, True])
+@pytest.mark.differs(runc="1.1.5 knows no time namespace")
+def test_clocks_of_ones_own(box: Box, subids: bool) -> None:
+    """They belong to the user namespace, in which he is root."""
+    if subids:
+        box.with_subids()
+    box.container.linux["namespaces"].append({"type": "time"})
+    box.container.linux["timeOffsets"] = {"boottime": {"secs": 1_000_000}}
+    assert float(box.run("cat", "/proc/uptime").ok().out.split()[0]) > 1_000_000
+
+
 @pytest.mark.differs(runc="1.1.5 has to cover what its caller cannot get at")
 def test_no_pivot_beside_a_proc_out_of_reach(box: Box) -> None:
     """What the caller cannot get at, nobody in his container can, and so it may stay."""
