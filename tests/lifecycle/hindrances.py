@@ -101,6 +101,7 @@ ORDINARY_USER: Rows = {
         "test_self_made_cgroups::test_processes_frozen_by_the_container_itself_are_killed no pid namespace",
     ),
     "needs root: looks into processes that do not let ordinary users": (
+        "test_command_line::test_the_log_has_the_kernels_error_number",
         "test_exec::test_exec_works_in_a_created_container",
         "test_hooks::test_a_hook_runs_in_its_namespaces",
         "test_hooks::test_a_runtime_hook_finds_the_containers_namespaces",
