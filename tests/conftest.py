@@ -140,6 +140,11 @@ def lacks_capability(name: str, number: int) -> Callable[[], str | None]:
     return probe
 
 
+def lacks_speed() -> str | None:
+    emulated = "QEMU TCG" in Path("/proc/cpuinfo").read_text()
+    return "takes hours where the processor is emulated" if emulated else None
+
+
 NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_root": ("root in the initial user namespace", lacks_root),
     "needs_ordinary_user": ("a caller who is not root", lacks_ordinary_user),
@@ -168,6 +173,7 @@ NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "needs_podman": ("podman", lacks_program("podman")),
     "needs_iptables": ("iptables", lacks_program("iptables")),
     "needs_compiler": ("a C compiler called cc", lacks_program("cc")),
+    "needs_speed": ("a processor that is not emulated", lacks_speed),
 }
 
 

@@ -84,6 +84,7 @@ ORDINARY_USER: Rows = {
         "test_state_output::test_spec_writes_a_config_that_runs",
     ),
     "needs root: joins namespaces, or leaves out those that /proc and others belong to": (
+        "test_hooks::test_a_hook_that_reads_nothing",
         "test_namespace_joins",
         "test_namespaces::TestWithoutAMountNamespace",
         "test_namespaces::test_a_namespace_joined_by_path",

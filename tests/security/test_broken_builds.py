@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.needs_cgroups,
     pytest.mark.needs_compiler,
     pytest.mark.needs_strace,
+    pytest.mark.needs_speed,  # it is the tests that are tried here, and they are the same everywhere
 ]
 
 
