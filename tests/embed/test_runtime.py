@@ -128,8 +128,9 @@ def test_an_interrupt_is_an_error_like_another(embedded: Path, tmp_path: Path) -
 
 
 def is_opening(pid: int) -> bool:
-    """Whether a process waits within open(2) or openat(2)."""
-    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("2", "257", "56")
+    """Whether a process sleeps within open(2) or openat(2): who has merely lost the processor there does not."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("2", "257", "56")
 
 
 def test_a_reader_who_is_gone_is_no_crash(embedded: Path) -> None:
