@@ -177,6 +177,21 @@ def test_the_hosts_null_device_is_replaced(image: Path) -> None:
 
 
 @pytest.mark.needs_root
+def test_a_null_device_that_cannot_be_opened(image: Path) -> None:
+    def inside() -> str:
+        k.unshare(k.CLONE_NEWNS)
+        k.mount(None, "/", None, k.MS_REC | k.MS_PRIVATE)
+        k.mount("none", str(image / "dev"), "tmpfs", k.MS_NODEV)
+        os.mknod(image / "dev/null", 0o020666, os.makedev(1, 3))
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        return refusal(replace_null_streams, os.open(image, os.O_PATH), os.open("/proc", os.O_PATH))
+
+    assert in_child(inside) == (
+        "open the container's /dev/null in the place of the host's: permission denied (is its file system mounted nodev?)"
+    )
+
+
+@pytest.mark.needs_root
 def test_a_container_without_a_null_device(image: Path) -> None:
     assert replaced(image, {0: "/dev/null"}) == [[False, False, False], True]
 
