@@ -312,8 +312,14 @@ def had_init(state: RuntimeState) -> bool:
 
 def may_have_processes(state: RuntimeState) -> bool:
     """Whether anybody of the container may be left. With the init of a pid namespace all have ended that are in it; whoever
-    is in the container's cgroups by then has been given them since."""
-    return is_alive(state) or (state.shares_pids and had_init(state))
+    is in the container's cgroups by then has been given them since. Where it is not known who init was, all are ours.
+    """
+    return is_alive(state) or (had_init(state) and (state.shares_pids or not _names_init(state)))
+
+
+def _names_init(state: RuntimeState) -> bool:
+    """Whether these can be the numbers of an init: damage shows, in most of them."""
+    return 1 < state.init_process_pid < 1 << 22 and state.init_process_start > 0
 
 
 def has_creator(state: RuntimeState) -> bool:

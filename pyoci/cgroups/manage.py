@@ -27,7 +27,7 @@ def create(plan: CgroupPlan, mark: str = "") -> dict[str, str]:
 
     A cgroup that is there already is used if it is empty and not frozen. On failure what was made is removed again.
     systemd makes its cgroups later, so there are none yet. `mark` tells whose they are (pyoci.cgroups.marks); what was there
-    gets none. Raises CgroupError.
+    gets it if it has one. Raises CgroupError.
     """
     if plan.unit is not None:
         _check_unused(plan.paths, plan.paths)
@@ -52,6 +52,8 @@ def _completed(plan: CgroupPlan, shared: bool, mark: str = "") -> dict[str, str]
                     marks.put(directory, mark)
         if found and not shared:
             _check_unused({name: path for name, path in paths.items() if path in found}, paths)
+        for directory in found if mark else ():
+            marks.take_over(directory, mark)
         if "" in paths and (plan.mode == "v2" or plan.needed):
             enable_controllers(plan, paths[""])
             check_type(paths[""], plan.needed)

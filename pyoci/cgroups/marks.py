@@ -10,10 +10,12 @@ its own cgroups that leads us to others.
 from __future__ import annotations
 
 from pyoci.cgroups.files import walk
-from pyoci.kernel.basic import getxattr, readlink, setxattr, stat
+from pyoci.kernel.basic import XATTR_REPLACE, getxattr, readlink, setxattr, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyoci.cgroups.layout import Layout
 
 _NAME = "trusted.pyoci"
@@ -31,6 +33,25 @@ def put(directory: str, mark: str) -> None:
         setxattr(directory, _NAME, mark.encode())
     except OSError:
         pass
+
+
+def take_over(directory: str, mark: str) -> None:
+    """Put our mark in the place of another container's, which has left the cgroup to us; one without a mark gets none."""
+    try:
+        setxattr(directory, _NAME, mark.encode(), XATTR_REPLACE)
+    except OSError:
+        pass
+
+
+def are_on(paths: Iterable[str], mark: str) -> bool:
+    """Whether one of these cgroups has this mark."""
+    for path in paths:
+        try:
+            if getxattr(path, _NAME) == mark.encode():
+                return True
+        except OSError:
+            pass
+    return False
 
 
 def find(layout: Layout, root: str) -> dict[str, list[str]]:

@@ -125,11 +125,24 @@ def _manager(config: dict[str, Any], settings: Settings) -> Manager | None:
 
 def end_and_destroy(directory: StateDir, state: RuntimeState, hooks: list[dict[str, Any]], log: Log) -> None:
     """As `end` and `destroy`; cgroups that are somebody else's by now are left alone. Raises CgroupError, PyociError."""
-    # What a restore that was killed has left may be alive though the criu that its record names is gone.
-    left = end(state, all_ours=lambda: directory.has(CRIU_ROOT))
+    left = end(state, all_ours=lambda: _are_ours(directory, state))
     if left.cgroup_paths != state.cgroup_paths:
         log.warning(f"container {state.id} has ended, and others are in its cgroups: they are left alone")
     destroy(directory, left, hooks, log)
+
+
+def _are_ours(directory: StateDir, state: RuntimeState) -> bool:
+    """Whether who is in the cgroups is of the container, though its init is not there."""
+    # What a restore that was killed has left may be alive though the criu that its record names is gone.
+    if directory.has(CRIU_ROOT):
+        return True
+    from pyoci.cgroups import marks  # for this alone
+
+    try:
+        root = directory.path.rpartition("/")[0]
+        return marks.are_on(state.cgroup_paths.values(), marks.mark_of(root, directory.id))
+    except OSError:
+        return False
 
 
 def end(state: RuntimeState, all_ours: Callable[[], bool] = lambda: False) -> RuntimeState:
@@ -141,7 +154,7 @@ def end(state: RuntimeState, all_ours: Callable[[], bool] = lambda: False) -> Ru
     paths = state.cgroup_paths
     pidfd = states.open_init(state)
     try:
-        may_be_ours = pidfd >= 0 or state.shares_pids
+        may_be_ours = pidfd >= 0 or states.may_have_processes(state)
         if pidfd >= 0:
             _kill(pidfd)
             if "freezer" in paths and is_frozen(paths):

@@ -30,6 +30,7 @@ from posix import (  # noqa: F401  everyone else takes them from here
     WIFSIGNALED,
     WNOHANG,
     WTERMSIG,
+    XATTR_REPLACE,
     _exit,
     access,
     chdir,

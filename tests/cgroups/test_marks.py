@@ -35,6 +35,16 @@ def test_what_was_there_gets_no_mark(tmp_path: Path) -> None:
         assert marks.find(layout.read(), str(tmp_path)) == {}
 
 
+def test_who_takes_a_cgroup_over_marks_it_anew(tmp_path: Path) -> None:
+    plan = worlds.planned(worlds.fresh_path())
+    first, second = (marks.mark_of(str(tmp_path), name) for name in ("first", "second"))
+    with worlds.removed_afterwards(plan):
+        made = manage.create(plan, first).values()
+        assert (marks.are_on(made, first), marks.are_on(made, second)) == (True, False)
+        manage.create(plan, second)
+        assert (marks.are_on(made, first), marks.are_on(made, second)) == (False, True)
+
+
 def test_a_root_by_another_name_is_the_same_root(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert marks.mark_of(str(tmp_path / "link"), "box") == marks.mark_of(str(tmp_path), "box")

@@ -425,7 +425,13 @@ BROKEN: dict[str, Broken] = {
     "ended": Broken(
         "whoever is in the cgroup of a container that has ended is taken for a part of it",
         ("tests/security/test_mistaken.py::test_who_got_the_cgroup_of_a_container_that_has_ended",),
-        (Edit("pyoci/container/delete.py", "may_be_ours = pidfd >= 0 or state.shares_pids", "may_be_ours = True"),),
+        (
+            Edit(
+                "pyoci/container/delete.py",
+                "may_be_ours = pidfd >= 0 or states.may_have_processes(state)",
+                "may_be_ours = True",
+            ),
+        ),
     ),
     "unfinished": Broken(
         "exec enters a container that is being created",
