@@ -113,7 +113,10 @@ def test_on_the_usual_way_nothing_of_the_rest_is_started(
 def test_an_interrupt_is_an_error_like_another(embedded: Path, tmp_path: Path) -> None:
     """It waits for somebody to read its log."""
     os.mkfifo(tmp_path / "log")
-    with subprocess.Popen([embedded, "--log", tmp_path / "log", "list"], stderr=subprocess.PIPE, text=True) as process:
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a shell has it in the background
+    command = subprocess.Popen([embedded, "--log", tmp_path / "log", "list"], stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, ignored)
+    with command as process:
         assert process.stderr
         try:
             deadline = time.monotonic() + 60

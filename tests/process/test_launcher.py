@@ -196,6 +196,7 @@ def test_and_it_is_not_lost(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher_module, "clone_init", interrupted)
 
     def use(launcher: Launcher, fifo: str) -> bool:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
         with pytest.raises(KeyboardInterrupt):
             served(launcher, fifo)
         return launcher.pid > 0
