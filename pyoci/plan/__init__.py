@@ -15,7 +15,7 @@ from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.devices import plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Hooks, IntelRdt, Namespaces, NetDevice, Plan, Rootfs
 from pyoci.plan.mounts import PROPAGATIONS, plan_mounts, unheeded_words
-from pyoci.plan.namespaces import check_joined_maps, plan_namespaces
+from pyoci.plan.namespaces import plan_namespaces
 from pyoci.plan.process import plan_process, with_environment
 from pyoci.plan.sysctl import plan_sysctl
 from pyoci.record import Record
@@ -60,7 +60,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
             'an ordinary user can make a container in a user namespace only: add {"type": "user"} to /linux/namespaces, '
             "and mappings (pyoci spec --rootless has an example)"
         )
-    map_warnings = check_joined_maps(linux, host.joined_maps)
+    map_warnings = _check_joined_maps(linux, namespaces, host)
     notifies = bool(request.notify) and namespaces.has(k.CLONE_NEWNS)
     wanted = config.get("mounts") or ()
     if notifies:
@@ -116,6 +116,14 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         notifies=notifies,
         warnings=(*_left_out(config), *map_warnings, *unheeded_words(wanted), *warnings, *cgroup.notes),
     )
+
+
+def _check_joined_maps(linux: dict[str, Any], namespaces: Namespaces, host: Host) -> list[str]:
+    if not any(join.flag == k.CLONE_NEWUSER for join in namespaces.join):
+        return []
+    from pyoci.plan.joined_maps import check_joined_maps  # few containers join one
+
+    return check_joined_maps(linux, host.joined_maps)
 
 
 def _left_out(config: dict[str, Any]) -> list[str]:

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import SpecError
 from pyoci.plan.model import IdMap, Join, Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from pyoci.user_namespaces import Lines
 
 # The order is that of joining: a user namespace first, as it brings the right to join what it owns; mount last of
 # those that change which paths are seen.
@@ -55,50 +52,6 @@ def plan_namespaces(linux: dict[str, Any]) -> Namespaces:
             (clock, value.get("secs") or 0, value.get("nanosecs") or 0) for clock, value in offsets.items()
         ),
     )
-
-
-def check_joined_maps(linux: dict[str, Any], joined: tuple[Lines, Lines] | None) -> list[str]:
-    """Warnings of mappings that the config has beside the path of a user namespace. `joined` are its maps, None if unknown.
-
-    Engines give both and mean the same by it, or, as podman has it, nothing: runc once asked for a map in any case. Raises
-    SpecError where it is not the same.
-    """
-    given = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
-    path = next((item.get("path") for item in linux.get("namespaces") or () if item["type"] == "user"), None)
-    if not given or not path:
-        return []
-    what = " and ".join(f"/linux/{name}" for name in given)
-    if joined is None:
-        return [
-            f"{what} left out: the user namespace {path}, which is joined, has maps already, and they cannot be read"
-        ]
-    for name, lines in zip(("uidMappings", "gidMappings"), joined, strict=True):
-        wanted = tuple((item["containerID"], item["hostID"], item["size"]) for item in linux.get(name) or ())
-        if wanted not in ((), _PLACEHOLDER) and _merged(wanted) != _merged(lines):
-            raise SpecError(
-                f"/linux/{name} is not the map of the user namespace {path}, which is joined: "
-                f"{_shown(wanted)}, and there {_shown(lines)}"
-            )
-    return [f"{what} left out: the user namespace {path}, which is joined, has its maps already"]
-
-
-_PLACEHOLDER = ((0, 0, 1),)
-
-
-def _merged(lines: Lines) -> list[list[int]]:
-    """What the lines say, in one way: the kernel sorts them if there are many, and one may be written as several."""
-    merged: list[list[int]] = []
-    for inside, outside, size in sorted(lines):
-        if merged and [inside - merged[-1][2], outside - merged[-1][2]] == merged[-1][:2]:
-            merged[-1][2] += size
-        else:
-            merged.append([inside, outside, size])
-    return merged
-
-
-def _shown(lines: Lines) -> str:
-    """The lines as in /proc/PID/uid_map."""
-    return ", ".join(" ".join(str(number) for number in line) for line in lines) or "none"
 
 
 def id_map(mappings: list[dict[str, int]] | None) -> tuple[IdMap, ...]:
