@@ -48,9 +48,11 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
             foreground.attach(receive_master(creation.console))
         proxy = open_notify_proxy(container)
         lock = creation.directory.lock()
-        starter = open_fifo(container, creation.launcher.pidfd)
-        starter.release()
-        k.close(lock)
+        try:
+            starter = open_fifo(container, creation.launcher.pidfd)
+            starter.release()
+        finally:
+            k.close(lock)  # what is to be undone takes it again
         finish_start(container, starter)
         if foreground:
             foreground.proxy = proxy

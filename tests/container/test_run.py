@@ -11,6 +11,7 @@ from pyoci.container import run as runs
 from pyoci.container.options import CreateOptions
 from pyoci.container.run import run
 from pyoci.errors import CgroupError, PyociError
+from pyoci.process.exec_fifo import Starter
 from pyoci.process.launcher import Launcher
 from tests.container.boxes import Box, Failed
 
@@ -108,4 +109,16 @@ def test_an_init_that_does_not_end(box: Box, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Launcher, "kill", kill)
     with pytest.raises(Failed, match=r"executable file not found in \$PATH; and then, .*: process 7 is still there"):
         ran(box, "none")
+    assert box.left() == []
+
+
+def test_an_init_that_has_gone_before_the_start(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes the container back takes the lock, which the start has had."""
+
+    def release(starter: Starter) -> None:
+        raise PyociError("container init is gone")
+
+    monkeypatch.setattr(Starter, "release", release)
+    with pytest.raises(Failed, match=r"container init is gone$"):
+        ran(box, "true")
     assert box.left() == []
