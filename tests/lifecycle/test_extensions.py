@@ -268,12 +268,12 @@ def test_a_container_keeps_the_callers_keyring_if_told_to(container: Container) 
 
 
 @pytest.mark.parametrize("command", ["checkpoint", "restore"])
-def test_checkpoints_are_made_or_refused_with_a_word(container: Container, command: str) -> None:
+def test_what_cannot_be_saved_or_restored_is_refused_with_a_word(container: Container, command: str) -> None:
     if container.runtime.name == "runc":
         pytest.skip("runc needs criu, or says so")
     container.launch()
-    images = container.bundle / "images"
-    result = container.call(command, "--image-path", str(images), container.id)
+    images, without_criu = container.bundle / "images", os.environ | {"PATH": "/nonexistent"}
+    result = container.call(command, "--image-path", str(images), container.id, env=without_criu)
     assert result.status != 0
     assert result.err.strip()
     assert container.status == "running"
