@@ -91,6 +91,12 @@ class Foreground:
 
         self.relay = Relay(master)
 
+    def receive(self, connection: int) -> None:
+        """`attach` the terminal whose master the process sends over the connection. Raises PyociError."""
+        from pyoci.terminal import receive_master  # likewise
+
+        self.attach(receive_master(connection))
+
     def divert(self, owner: Callable[[], tuple[int, int]]) -> bool:
         """Have pipes, of this user and group, in the place of our standard streams that are a terminal, and `wait` relay them.
         Whether there are any. Raises PyociError.

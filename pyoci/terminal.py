@@ -7,15 +7,13 @@ descriptor and must be the root of a devpts file system, in which no one but the
 of the master comes from the master (TIOCGPTPEER) and never from a path; and /dev/console is made and covered
 by descriptor.
 
-`open_pty`, `bind_console`, `send_master`, `become_controlling` and `own_stdio` run inside, after the
-container's root has become ours.
+`set_up` and what it calls run inside, after the container's root has become ours.
 """
 
 from __future__ import annotations
 
 from _struct import Struct
-from errno import EEXIST, EPERM, EROFS
-from fcntl import F_GETFL
+from errno import EEXIST
 
 from pyoci.errors import PyociError, describe, failed, reason
 from pyoci.record import Record
@@ -38,15 +36,11 @@ from pyoci.syscalls import (
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
     S_IFCHR,
-    S_IFIFO,
     S_IFMT,
     S_IFREG,
-    S_IFSOCK,
     close,
     connect_unix,
     dup2,
-    fchown,
-    fcntl,
     fstat,
     fstatfs_type,
     getpid,
@@ -58,7 +52,6 @@ from pyoci.syscalls import (
     receive_fd,
     send_fd,
     setsid,
-    stat_result,
 )
 
 # asm-generic/ioctls.h; MIPS, PowerPC and SPARC number theirs differently.
@@ -66,7 +59,6 @@ TIOCSCTTY, TIOCSWINSZ, TIOCGWINSZ = 0x540E, 0x5414, 0x5413
 TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER = 0x80045430, 0x40045431, 0x5441
 
 _DEVPTS_ROOT_INODE, _PTMX_INODE, _PTMX_DEVICE = 1, 2, 5 << 8 | 2
-_PTY_MAJORS = range(136, 144)
 _NAME_LIMIT = 4096
 _INT = Struct("=i")
 _WINSIZE = Struct("=HHHH")
@@ -183,32 +175,18 @@ def become_controlling(slave: int) -> None:
         raise failed("make the pty the controlling terminal", error) from error
 
 
-def own_stdio(uid: int, own_terminal: bool) -> None:
-    """Give the standard streams to the user that the program will run as, so that it can open /dev/stdout
-    again.
-
-    Only what makes sense as somebody's own: pipes, sockets, files that are open for writing, and with
-    `own_terminal` the pseudo-terminal that was made for it; never /dev/null or another device, among them the
-    terminal of whoever called us, nor a file that is read: that may be anybody's, and an owner may write to it.
-    The group stays, as the devpts mount has set it. What may not be changed is left alone.
+def set_up(root_fd: int, size: tuple[int, int], connection: int, console: bool) -> None:
+    """Be on a terminal of the container's own, whose master goes over the connection, which is closed here. `console`: it is
+    mounted on /dev/console, too. Raises PyociError.
     """
-    for stream in (0, 1, 2):
-        try:
-            status = fstat(stream)
-            if status.st_uid != uid and _can_be_owned(stream, status, own_terminal):
-                fchown(stream, uid, -1)
-        except OSError as error:
-            if error.errno not in (EPERM, EROFS):
-                raise failed(f"change the owner of standard stream {stream}", error) from error
-
-
-def _can_be_owned(stream: int, status: stat_result, own_terminal: bool) -> bool:
-    kind = S_IFMT(status.st_mode)
-    if kind == S_IFCHR:  # whoever owns a terminal reads what is typed there for as long as it lasts
-        return own_terminal and status.st_rdev >> 8 & 0xFFF in _PTY_MAJORS
-    if kind == S_IFREG:
-        return bool(fcntl(stream, F_GETFL) & (O_WRONLY | O_RDWR))
-    return kind in (S_IFIFO, S_IFSOCK)
+    pty = open_pty(root_fd, *size)
+    if console:
+        bind_console(root_fd, pty.slave)
+    send_master(connection, pty)
+    close(pty.master)
+    close(connection)
+    become_controlling(pty.slave)
+    close(pty.slave)
 
 
 def connect_console_socket(path: str) -> int:

@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import subprocess
-import tempfile
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,48 +137,6 @@ def test_become_controlling(root: Path) -> None:
         return [os.getsid(0) == os.getpid(), os.tcgetpgrp(tty) == os.getpid(), same, os.get_inheritable(0)]
 
     assert in_child(inside) == [True, True, [True, True], True]
-
-
-@pytest.mark.needs_root
-def test_own_stdio() -> None:
-    with tempfile.TemporaryFile() as regular:
-
-        def inside() -> list[int]:
-            reading, _ = os.pipe()
-            os.dup2(reading, 0)
-            os.dup2(regular.fileno(), 1)
-            os.dup2(os.open("/dev/null", os.O_RDWR), 2)
-            terminal.own_stdio(1234, False)
-            return [os.fstat(fd).st_uid for fd in (0, 1, 2)] + [os.fstat(fd).st_gid for fd in (0, 1)]
-
-        assert in_child(inside) == [1234, 1234, os.stat("/dev/null").st_uid, 0, os.fstat(regular.fileno()).st_gid]
-
-
-@pytest.mark.needs_root
-def test_a_file_that_is_read_stays_its_owners(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    def inside() -> int:
-        os.dup2(os.open(tmp_path / "file", os.O_RDONLY), 0)
-        terminal.own_stdio(1234, False)
-        return os.fstat(0).st_uid
-
-    assert in_child(inside) == 0
-
-
-@pytest.mark.needs_root
-@pytest.mark.parametrize("own", [False, True])
-def test_only_a_terminal_of_its_own_becomes_the_users(own: bool) -> None:
-    def inside() -> list[int]:
-        master, slave = os.openpty()
-        before = os.fstat(slave).st_uid
-        for stream in (0, 1, 2):
-            os.dup2(slave, stream)
-        terminal.own_stdio(1234, own)
-        return [before, os.fstat(slave).st_uid, master]
-
-    before, after, _ = in_child(inside)
-    assert after == (1234 if own else before)
 
 
 @pytest.fixture

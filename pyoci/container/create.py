@@ -32,7 +32,6 @@ from pyoci.process.confine import text_of
 from pyoci.process.launcher import Launcher, fifo_owner
 from pyoci.seccomp_cache import compiled
 from pyoci.state import CONFIG, FIFO, FILTER, NOTIFY, STATE, UNFINISHED, RuntimeState, StateDir
-from pyoci.terminal import connect_console_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -273,6 +272,8 @@ class Creation:
             return theirs
         if not socket:
             raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
+        from pyoci.terminal import connect_console_socket  # for this alone
+
         return connect_console_socket(socket)
 
     def give_back(self, error: BaseException) -> None:

@@ -16,7 +16,6 @@ from pyoci.process.joiner import Join, launch
 from pyoci.process.outside import end_for
 from pyoci.seccomp import FLAG_NEW_LISTENER
 from pyoci.state import CREATING, PAUSED, STOPPED
-from pyoci.terminal import connect_console_socket, receive_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
     flags = container.state.seccomp_flags
     ours, console = _open_console(planned.terminal, options)
     # Before the program runs: see Foreground.attach.
-    attach = (lambda: foreground.attach(receive_master(ours))) if foreground and ours >= 0 else None
+    attach = (lambda: foreground.receive(ours)) if foreground and ours >= 0 else None
     receiver = connect_pidfd_socket(options.pidfd_socket)
     paths = _paths(container.state.cgroup_paths, options.cgroup)
     init = container.open_init()
@@ -207,7 +206,11 @@ def _open_console(terminal: bool, options: ExecOptions) -> tuple[int, int]:
         return -1, -1
     if options.detach and not options.console_socket:
         raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
-    return (-1, connect_console_socket(options.console_socket)) if options.detach else k.stream_pair()
+    if not options.detach:
+        return k.stream_pair()
+    from pyoci.terminal import connect_console_socket  # for this alone
+
+    return -1, connect_console_socket(options.console_socket)
 
 
 def _open_root(pid: int, pidfd: int) -> int:

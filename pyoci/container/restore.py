@@ -16,7 +16,6 @@ from pyoci.errors import SpecError, failed
 from pyoci.foreground import Foreground
 from pyoci.notify import INSIDE, make_directory
 from pyoci.state import CRIU_ROOT, NOTIFY, UNFINISHED
-from pyoci.terminal import receive_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
         container = Container(settings, container_id)
         try:
             if restoration.console >= 0:
-                foreground.attach(receive_master(restoration.console))
+                foreground.receive(restoration.console)
         except BaseException:
             remove(container)
             raise

@@ -11,7 +11,6 @@ from pyoci.container.start import finish_start, open_fifo, open_notify_proxy
 from pyoci.errors import ContainerNotFound, PyociError
 from pyoci.foreground import Foreground
 from pyoci.kernel import basic as k
-from pyoci.terminal import receive_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def _start(creation: Creation, foreground: Foreground | None) -> Container:
     container = Container(creation.settings, creation.directory.id)
     try:
         if foreground and creation.console >= 0:
-            foreground.attach(receive_master(creation.console))
+            foreground.receive(creation.console)
         proxy = open_notify_proxy(container)
         lock = creation.directory.lock()
         try:

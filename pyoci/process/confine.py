@@ -6,11 +6,9 @@ from __future__ import annotations
 import _codecs
 import gc
 import sys
-from errno import EACCES
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, describe, failed, said_of
-from pyoci.rootfs.root import reopen
 
 
 def confine(name: str) -> None:
@@ -66,38 +64,3 @@ def become_root() -> None:
         k.prctl(k.PR_SET_DUMPABLE, 0)
     except OSError as error:
         raise failed("become root of the user namespace", error) from None
-
-
-def replace_null_streams(root_fd: int, proc: int) -> None:
-    """Where a standard stream is the host's /dev/null, take the container's: whoever holds a file may change its mode.
-
-    `proc` is the host's /proc, by which it is opened once it is known for what it is. Raises PyociError if it cannot be, or
-    what the container has there is not the null device (CVE-2026-88265).
-    """
-    null = k.makedev(1, 3)
-    theirs = -1
-    for stream in (0, 1, 2):
-        status = k.fstat(stream)
-        if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
-            continue
-        if theirs < 0:
-            try:
-                theirs = k.openat2(root_fd, "dev/null", k.O_PATH, resolve=k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
-            except FileNotFoundError:
-                return
-            status = k.fstat(theirs)
-            if not k.S_ISCHR(status.st_mode) or status.st_rdev != null:
-                raise PyociError("/dev/null in the container is not the null device")
-            seen, theirs = theirs, _open_null(theirs, proc)
-            k.close(seen)
-        k.dup2(theirs, stream)
-    if theirs >= 0:
-        k.close(theirs)
-
-
-def _open_null(place: int, proc: int) -> int:
-    try:
-        return reopen(place, k.O_RDWR, proc)
-    except OSError as error:
-        hint = " (is its file system mounted nodev?)" if error.errno == EACCES else ""
-        raise failed("open the container's /dev/null in the place of the host's", error, hint) from None

@@ -11,13 +11,12 @@ from __future__ import annotations
 from pyoci import jsontext
 from pyoci import syscalls as k
 from pyoci.errors import failed
-from pyoci.hooks import run_hooks
 from pyoci.network import bring_up_loopback
 from pyoci.plan.model import Plan
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel
 from pyoci.process.clone import TITLE, join_all, needs_stage
-from pyoci.process.confine import become_root, confine, replace_null_streams, said, text_of
+from pyoci.process.confine import become_root, confine, said, text_of
 from pyoci.process.program import Program
 from pyoci.process.waiting import Waiting
 from pyoci.record import Record
@@ -33,12 +32,11 @@ from pyoci.rootfs.enter import (
     set_propagation,
 )
 from pyoci.rootfs.mounts import Mounter
-from pyoci.terminal import become_controlling, bind_console, open_pty, send_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from pyoci.cgroups.join import Doors
     from pyoci.plan.model import Join
@@ -58,6 +56,7 @@ class Handed(Record):
     program         the program, made while there was something to load it from
     state           what hooks in the container are told, less status and pid
     doors           the ways into the cgroups, unless it is systemd that puts it there
+    run_hooks       pyoci.hooks.run_hooks, if there are hooks
     """
 
     proc: int
@@ -69,6 +68,7 @@ class Handed(Record):
     program: Program
     state: dict[str, object]
     doors: Doors | None = None
+    run_hooks: Callable[..., None] | None = None
 
 
 def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
@@ -208,7 +208,7 @@ class Init:
         self.ask(messages.HOOKS)
         if hooks.createContainer:
             k.umask(self.callers_umask)  # as for the hooks that the launcher runs
-            run_hooks("createContainer", list(hooks.createContainer), self.state_json(), directory=self.plan.bundle)
+            self._run_hooks("createContainer", list(hooks.createContainer), directory=self.plan.bundle)
             k.umask(0)
         self.root.look_again()
 
@@ -221,18 +221,7 @@ class Init:
 
     def set_up_terminal(self) -> None:
         """In the container's own devpts, and before /dev may become read-only."""
-        process = self.plan.process
-        if not process.terminal:
-            replace_null_streams(self.root.fd, self.handed.proc)
-            return
-        pty = open_pty(self.root.fd, *process.console_size)
-        if self.plan.set_up_dev:
-            bind_console(self.root.fd, pty.slave)
-        send_master(self.handed.console, pty)
-        k.close(pty.master)
-        k.close(self.handed.console)
-        become_controlling(pty.slave)
-        k.close(pty.slave)
+        self.program.set_up_streams(self.root.fd, self.handed.proc, self.handed.console, self.plan.set_up_dev)
 
     def close_root(self) -> None:
         """Last of all that touches the root: nothing can be made in it any more."""
@@ -293,10 +282,14 @@ class Init:
         if hooks:
             environment, confined = self.program.env, self.program.confined
             try:
-                run_hooks("startContainer", hooks, self.state_json(), default_env=environment, confined=confined)
+                self._run_hooks("startContainer", hooks, default_env=environment, confined=confined)
             except BaseException as error:
                 waiting.fail_hook(text_of(error))
                 k._exit(1)
+
+    def _run_hooks(self, kind: str, hooks: list[dict[str, object]], **options: Any) -> None:
+        assert self.handed.run_hooks  # it was loaded, as there are some
+        self.handed.run_hooks(kind, hooks, self.state_json(), **options)
 
     def state_json(self) -> bytes:
         """What a hook in the container is told; the pid is the one that it sees.

@@ -12,12 +12,11 @@ from pyoci.errors import PyociError, StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
-from pyoci.process.confine import become_root, confine, replace_null_streams, said
+from pyoci.process.confine import become_root, confine, said
 from pyoci.process.outside import end_for, reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
 from pyoci.record import Record
 from pyoci.rootfs.root import open_proc
-from pyoci.terminal import become_controlling, open_pty, send_master
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -244,7 +243,7 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
         if join.keyring:
             program.join_keyring(join.keyring, proc, new=False)
         root = k.open("/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
-        _set_up_terminal(join, root, proc)
+        program.set_up_streams(root, proc, join.console, False)
         if channel.receive()[0] != messages.PLACED:
             k._exit(1)
         program.set_limits(lambda request: _ask(channel, request))
@@ -269,14 +268,3 @@ def _ask(channel: Channel, request: bytes) -> None:
     channel.send(request)
     if channel.receive()[0] != messages.GO:
         k._exit(1)  # the launcher is gone, and will tell why
-
-
-def _set_up_terminal(join: Join, root: int, proc: int) -> None:
-    if not join.process.terminal:
-        replace_null_streams(root, proc)
-        return
-    pty = open_pty(root, *join.process.console_size)
-    send_master(join.console, pty)
-    k.close(pty.master)
-    become_controlling(pty.slave)
-    k.close(pty.slave)

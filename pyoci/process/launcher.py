@@ -9,13 +9,11 @@ from pyoci.cgroups.join import Doors, join
 from pyoci.cgroups.manage import apply
 from pyoci.cgroups.processes import oom_kills
 from pyoci.errors import StageFailed, failed
-from pyoci.hooks import run_hooks
 from pyoci.plan.namespaces import host_id
 from pyoci.process import channel as messages
 from pyoci.process import init as init_process
 from pyoci.process.channel import pair
 from pyoci.process.clone import clone_init, needs_stage, open_joins
-from pyoci.process.idmap import write_id_maps
 from pyoci.process.init import Handed
 from pyoci.process.outside import end, reset_affinity, set_oom_score, set_own_oom_score, set_what_takes_rights
 from pyoci.process.program import Program
@@ -24,6 +22,8 @@ from pyoci.seccomp import FLAG_NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyoci.plan.model import Plan
     from pyoci.process.net_devices import NetDevices
     from pyoci.process.sources import Sources
@@ -76,6 +76,7 @@ class Launcher:
             ),
             state=self.state,
             doors=doors,
+            run_hooks=_hook_runner(self.plan),
         )
         self.channel, theirs = pair()
         inherits_score = self.rootless and process.oom_score_adj is not None
@@ -118,6 +119,8 @@ class Launcher:
         if not self.plan.cgroup.unit:
             self._learn_where_it_is()
         if self.plan.namespaces.uid_map:
+            from pyoci.process.idmap import write_id_maps  # few have a user namespace of their own
+
             write_id_maps(self.pid, self.plan.namespaces.uid_map, self.plan.namespaces.gid_map)
             self.channel.answer(messages.MAPPED)
         self.paths = join(self.paths, self.pid, self.plan.cgroup, self.entered)
@@ -185,6 +188,8 @@ class Launcher:
 
     def _run_hooks(self) -> None:
         """They are told of a created container: runtime.md has it creating in step 2, and hooks from step 3 on."""
+        from pyoci.hooks import run_hooks  # loaded already
+
         state = jsontext.dumps({**self.state, "status": "created", "pid": self.pid}).encode()
         for kind in ("prestart", "createRuntime"):
             run_hooks(kind, list(getattr(self.plan.hooks, kind)), state, directory=self.plan.bundle)
@@ -201,6 +206,16 @@ def fifo_owner(plan: Plan) -> tuple[int, int]:
     """The host's ids of the container's root, to whom the exec fifo belongs."""
     namespaces = plan.namespaces
     return host_id(namespaces.uid_map, 0) or 0, host_id(namespaces.gid_map, 0) or 0
+
+
+def _hook_runner(plan: Plan) -> Callable[..., None] | None:
+    """What runs hooks, here and in init, if there are any for either."""
+    hooks = plan.hooks
+    if not (hooks.prestart or hooks.createRuntime or hooks.createContainer or hooks.startContainer):
+        return None
+    from pyoci.hooks import run_hooks  # most containers have none
+
+    return run_hooks
 
 
 def _open_sources(plan: Plan) -> Sources | None:

@@ -24,7 +24,7 @@ from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 from pyoci.executable import explain, find_executable
 from pyoci.process import channel as messages
-from pyoci.terminal import own_stdio
+from pyoci.process.streams import own_stdio, replace_null_streams
 from pyoci.users import home_directory
 
 TYPE_CHECKING = False
@@ -56,6 +56,10 @@ class Program:
         self.process, self.in_user_namespace = process, in_user_namespace
         self.filter = seccomp.Filter(filter_program, filter_flags) if filter_program else None
         self.remarks: list[str] = []
+        if process.terminal:
+            from pyoci import terminal  # engines ask for one only where somebody sits
+
+            self._terminal = terminal
         if process.scheduling:
             from pyoci.process import scheduling  # few programs ask for any of it
 
@@ -83,6 +87,15 @@ class Program:
                 raise failed(f"join the session keyring {name}", error) from None
         if label:
             _label_keys(proc, "")  # those to come get what the policy has for them
+
+    def set_up_streams(self, root_fd: int, proc: int, console: int, on_console: bool) -> None:
+        """A terminal of its own, if it is to have one: its master goes over `console`. Or else no device of the host's in the
+        place of the container's. Raises PyociError.
+        """
+        if self.process.terminal:
+            self._terminal.set_up(root_fd, self.process.console_size, console, on_console)
+        else:
+            replace_null_streams(root_fd, proc)
 
     def set_limits(self, ask: Callable[[bytes], None]) -> None:
         """The resource limits and priorities. Root of a user namespace has no right to: he asks. Raises PyociError."""
