@@ -23,10 +23,16 @@ def private_mounts() -> None:
 
 
 def in_root(path: Path, function: Callable[[Root], Any]) -> Any:
-    """What a function finds in a child of ours with mounts of its own, in which `path` is a mount, and the root."""
+    """What a function finds in a child of ours with mounts of its own, in which `path` is a mount, and the root.
+
+    Times of access are kept as is usual, also where this machine has it otherwise: what is bound shows it.
+    """
 
     def inside() -> Any:
         private_mounts()
+        everything = os.open("/", os.O_PATH)
+        k.mount_setattr(everything, k.MOUNT_ATTR_RELATIME, k.MOUNT_ATTR__ATIME, recursive=True)
+        os.close(everything)
         os.umask(0)
         root = k.open_tree(k.AT_FDCWD, str(path), k.OPEN_TREE_CLONE)
         place = os.open(path, os.O_PATH)
