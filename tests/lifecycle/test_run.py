@@ -241,8 +241,12 @@ def test_delete_force_removes_a_broken_state(container: Container) -> None:
     container.leaves_nothing()
 
 
-def test_cgroups_the_container_made_are_deleted(container: Container) -> None:
+@pytest.mark.parametrize("namespaced", [True, pytest.param(False, marks=pytest.mark.needs_cgroup_v1)])
+def test_cgroups_the_container_made_are_deleted(container: Container, namespaced: bool) -> None:
+    """In the unified hierarchy it sees its own cgroup alone only in a cgroup namespace."""
     container.mounts[-1]["options"] = ["nosuid", "noexec", "nodev"]
+    if namespaced:
+        container.linux["namespaces"].append({"type": "cgroup"})
     container.launch("sh", "-ec", "mkdir -p /sys/fs/cgroup/pids/a/b; echo $$ > /sys/fs/cgroup/pids/a/b/cgroup.procs; "
                      "echo ready; sleep 1000")  # fmt: skip
     container.prints("ready")

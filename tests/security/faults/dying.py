@@ -141,7 +141,7 @@ def _deepen(box: Container, freeze: bool) -> None:
         (group / "d").mkdir()
         for directory in (group, group / "a", group / "a" / "b", deepest):
             for name in ("cpus", "mems"):
-                if (group / f"cpuset.{name}").exists():
+                if (directory / f"cpuset.{name}").exists():  # in the unified hierarchy nobody has asked for them
                     (directory / f"cpuset.{name}").write_text((group / f"cpuset.{name}").read_text())
         (deepest / "cgroup.procs").write_text(pid)
         if freeze:
