@@ -55,7 +55,7 @@ def compile_filter(plan: SeccompPlan) -> Program:
     library = load("seccomp")
     native = library.system_arch() & 0xFFFFFFFF
     architectures = {native: native} | {_token(library, name): 0 for name in plan.architectures}
-    numbers = {name: library.resolve_syscall(library.Arch.NATIVE, name) for rule in plan.rules for name in rule.names}
+    numbers = {name: _number(library, library.Arch.NATIVE, name) for rule in plan.rules for name in rule.names}
     filter_ = _new_filter(library, plan, len(numbers))
     for rule in plan.rules:
         for conditions in _alternatives(library, rule):
@@ -74,6 +74,11 @@ def compile_filter(plan: SeccompPlan) -> Program:
         )
     skipped = tuple(name for name, number in numbers.items() if number == _UNKNOWN)
     return Program(instructions=instructions, flags=plan.flags, skipped=skipped)
+
+
+def _number(library: Any, architecture: int, name: str) -> int:
+    """A system call's number, or _UNKNOWN. What is no ASCII is no name of one, and an error to some versions."""
+    return int(library.resolve_syscall(architecture, name)) if name.isascii() else _UNKNOWN
 
 
 def _token(library: Any, name: str) -> int:
@@ -148,7 +153,7 @@ class _File:
 def newest(library: Any, token: int, names: tuple[str, ...]) -> int:
     """The highest number that any of these names has on an architecture, 0 if none has one there."""
     architecture = _signed(token)
-    return int(max((0, *(library.resolve_syscall(architecture, name) for name in names))))
+    return int(max((0, *(_number(library, architecture, name) for name in names))))
 
 
 def assemble_stub(limits: dict[int, int]) -> bytes:

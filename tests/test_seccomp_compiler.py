@@ -158,8 +158,10 @@ def test_what_a_profile_names_is_known_even_if_that_changes_nothing() -> None:
     assert verdict(compiled(config).instructions, X86_64, 436) == NO_SUCH_CALL
 
 
-def test_unknown_names_are_skipped_and_told() -> None:
-    assert compiled(deny_all_but(allow("read", "no_such_call"))).skipped == ("no_such_call",)
+@pytest.mark.parametrize("name", ["no_such_call", "\x80", "réad", "\udc80"])
+def test_unknown_names_are_skipped_and_told(name: str) -> None:
+    """Also those that libseccomp's binding cannot say: ASCII is what it takes, or UTF-8."""
+    assert compiled(deny_all_but(allow("read", name))).skipped == (name,)
 
 
 def test_a_profile_of_unknown_names_alone() -> None:
