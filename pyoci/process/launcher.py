@@ -188,7 +188,7 @@ class Launcher:
 
     def _run_hooks(self) -> None:
         """They are told of a created container: runtime.md has it creating in step 2, and hooks from step 3 on."""
-        from pyoci.hooks import run_hooks  # loaded already
+        from pyoci.hooks import run_hooks  # most containers have none
 
         state = jsontext.dumps({**self.state, "status": "created", "pid": self.pid}).encode()
         for kind in ("prestart", "createRuntime"):
