@@ -151,8 +151,8 @@ BROKEN: dict[str, Broken] = {
         ("tests/security/test_image_files.py::test_a_file_that_is_read_stays_its_owners",),
         (
             Edit(
-                "pyoci/terminal.py",
-                "return bool(fcntl(stream, F_GETFL) & (O_WRONLY | O_RDWR))",
+                "pyoci/process/streams.py",
+                "return bool(k.fcntl(stream, F_GETFL) & (k.O_WRONLY | k.O_RDWR))",
                 "return True",
             ),
         ),
@@ -446,7 +446,7 @@ BROKEN: dict[str, Broken] = {
     "owner of the terminal": Broken(
         "the caller's terminal is given to the container's user",
         ("tests/lifecycle/test_console.py::test_a_created_container_does_not_own_the_callers_terminal",),
-        (Edit("pyoci/terminal.py", "return own_terminal and status", "return status"),),
+        (Edit("pyoci/process/streams.py", "return own_terminal and status", "return status"),),
     ),
     "reused pid": Broken(
         "a process is known by its number alone",

@@ -47,3 +47,9 @@ def test_each_is_proven_or_says_why_not(writer: Any) -> None:
 
 def test_each_broken_build_proves_something(writer: Any) -> None:
     assert set(writer.BROKEN) == {name for row in rows(writer) for name in row.get("proof", ())}
+
+
+def test_what_is_broken_there_is_in_the_source(writer: Any) -> None:
+    """Seen at once, and not only where there is time for the builds."""
+    edits = [edit for broken in writer.BROKEN.values() for edit in broken.edits]
+    assert [edit for edit in edits if edit.old not in (REPOSITORY / edit.file).read_text()] == []
