@@ -70,7 +70,8 @@ def lacks_criu() -> str | None:
     if shutil.which("criu") is None:
         return "needs the program 'criu'"
     checked = subprocess.run(["criu", "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return f"needs another kernel or criu: {checked.stderr.strip()[-200:]}" if checked.returncode else None
+    told = checked.stderr.strip()[-200:] or "`criu check` fails, as it does for who is not root"
+    return f"needs another kernel or criu: {told}" if checked.returncode else None
 
 
 def lacks_criu_feature(name: str) -> Callable[[], str | None]:
