@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from pyoci import terminal as terminals
 from pyoci.container import exec as execs
 from pyoci.container.control import pause, resume
 from pyoci.container.options import ExecOptions
 from pyoci.errors import PyociError, SpecError, UsageError
-from pyoci.terminal import receive_master
 from tests.container.boxes import Box, Failed
 
 OWN: dict[str, Any] = {
@@ -185,14 +185,15 @@ class TestForReal:
     def test_its_terminal_is_ours_before_it_runs(self, running: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         """Or its first lines would come out otherwise than the rest."""
         seen: list[bool] = []
+        real = terminals.receive_master
 
         def receive(connection: int) -> int:
-            master = receive_master(connection)
+            master = real(connection)
             time.sleep(0.2)
             seen.append((running.rootfs / "proof").exists())
             return master
 
-        monkeypatch.setattr(execs, "receive_master", receive)
+        monkeypatch.setattr(terminals, "receive_master", receive)
         wanted = ExecOptions(args=("touch", "/proof"), tty=True)
         assert running.apart(lambda: [execs.exec_(running.settings(), running.id, wanted), seen]) == [0, [False]]
 
