@@ -174,6 +174,18 @@ def test_no_command_but_the_one_called_is_loaded(life: dict[str, set[str]]) -> N
         assert {name for name in own(modules) if name.startswith("cli")} - shared == {f"cli.{command}"}
 
 
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+@pytest.mark.needs_cgroups
+def test_what_a_config_does_not_ask_for_is_not_loaded(life: dict[str, set[str]]) -> None:
+    processes = {"process.idmap", "process.listener", "process.net_devices", "process.scheduling", "process.sources"}
+    others = {"hooks", "relay", "rootfs.attach", "spec.compiled_elsewhere", "spec.explain", "terminal"}
+    found = {
+        command: own(life[command]) & (processes | others) for command in ("create", "start", "run", "exec", "delete")
+    }
+    assert {command: names for command, names in found.items() if names} == {}
+
+
 def test_spec_stays_light(tmp_path: Path) -> None:
     modules = loaded(["spec", "--bundle", str(tmp_path)], tmp_path / "report")
     assert foreign(modules) <= FREE
