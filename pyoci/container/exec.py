@@ -204,10 +204,10 @@ def _open_console(terminal: bool, options: ExecOptions) -> tuple[int, int]:
         raise UsageError("cannot use console socket if pyoci will not detach or allocate tty")
     if not terminal:
         return -1, -1
-    if options.detach and not options.console_socket:
-        raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
     if not options.detach:
         return k.stream_pair()
+    if not options.console_socket:
+        raise UsageError("cannot allocate tty if pyoci will detach without setting console socket")
     from pyoci.terminal import connect_console_socket  # for this alone
 
     return -1, connect_console_socket(options.console_socket)

@@ -56,7 +56,7 @@ class Handed(Record):
     program         the program, made while there was something to load it from
     state           what hooks in the container are told, less status and pid
     doors           the ways into the cgroups, unless it is systemd that puts it there
-    run_hooks       pyoci.hooks.run_hooks, if there are hooks
+    run_hooks       pyoci.hooks.run_hooks, if there are hooks for init to run
     """
 
     proc: int

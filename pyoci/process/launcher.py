@@ -209,9 +209,8 @@ def fifo_owner(plan: Plan) -> tuple[int, int]:
 
 
 def _hook_runner(plan: Plan) -> Callable[..., None] | None:
-    """What runs hooks, here and in init, if there are any for either."""
-    hooks = plan.hooks
-    if not (hooks.prestart or hooks.createRuntime or hooks.createContainer or hooks.startContainer):
+    """What runs the hooks that are for init to run, loaded while it can be, if there are any."""
+    if not (plan.hooks.createContainer or plan.hooks.startContainer):
         return None
     from pyoci.hooks import run_hooks  # most containers have none
 

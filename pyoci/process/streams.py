@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The standard streams that the program is to have, where they are not its own terminal. Runs inside."""
+"""The standard streams of the program: none of the host's devices, and its user's if they can be anybody's. Runs inside."""
 
 from __future__ import annotations
 
