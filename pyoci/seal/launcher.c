@@ -165,6 +165,18 @@ static int overlay_view_of_child(const char *path)
     return request.view;
 }
 
+/* The kernel refuses while anybody holds a page of the file, be it a worker that moves pages about, or one of its lists of
+ * such as were used last. It waits for them by itself, but for 150 ms only: too little on a machine that is busy. */
+static int seal(int file)
+{
+    int attempts = 50;
+
+    while (fcntl(file, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+        if (errno != EBUSY || !--attempts)
+            return -1;
+    return 0;
+}
+
 static int sealed_copy(const char *path)
 {
     struct stat status;
@@ -183,7 +195,7 @@ static int sealed_copy(const char *path)
             fail("copy the interpreter into memory");
         rest -= copied;
     }
-    if (fchmod(copy, 0555) || fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+    if (fchmod(copy, 0555) || seal(copy))
         fail("seal the copy of the interpreter");
     close(source);
     return copy;

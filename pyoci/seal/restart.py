@@ -8,6 +8,7 @@ same one, and its open descriptors stay open.
 from __future__ import annotations
 
 import sys
+from errno import EBUSY
 
 from pyoci.errors import PyociError, describe
 from pyoci.seal import EXECUTABLE, SEALS
@@ -61,6 +62,7 @@ FLAGS = ("-I", "-S", "-B", "-X", "utf8")
 _MARK = "pyoci-restarted"
 _EMBEDDED = "_pyoci_calls"  # the interpreter of pyoci/embed has it
 _CHUNK = 1 << 20
+_SEAL_ATTEMPTS = 50
 
 
 def restart() -> NoReturn:
@@ -124,8 +126,24 @@ def sealed_copy() -> int:
             chunk = chunk[write(copy, chunk) :]
     close(source)
     fchmod(copy, 0o555)
-    fcntl(copy, F_ADD_SEALS, SEALS)
+    seal(copy)
     return copy
+
+
+def seal(file: int) -> None:
+    """Let nobody change a file in memory any more. Raises OSError.
+
+    The kernel refuses (EBUSY) while anybody holds a page of the file, be it a worker that moves pages about, or one of
+    its lists of such as were used last. It waits for them by itself, but for 150 ms only: too little on a machine that
+    is busy.
+    """
+    for attempt in range(_SEAL_ATTEMPTS):
+        try:
+            fcntl(file, F_ADD_SEALS, SEALS)
+            return
+        except OSError as error:
+            if error.errno != EBUSY or attempt == _SEAL_ATTEMPTS - 1:
+                raise
 
 
 def _execute_overlay(library: str, arguments: list[str], environment: dict[bytes, bytes]) -> None:

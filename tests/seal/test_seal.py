@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pyoci.seal import restart
+from pyoci.kernel.basic import F_ADD_SEALS, F_GET_SEALS, fcntl
+from pyoci.seal import SEALS, restart
 
 from .conftest import PYTHON, REPOSITORY, Program
 
@@ -212,6 +214,43 @@ def test_nobody_can_write_to_the_copy(launcher: Program) -> None:
         os.close(writer)
     finally:
         os.close(held)
+
+
+@pytest.mark.needs_strace
+@pytest.mark.needs_unshare
+@pytest.mark.needs_user_namespaces
+@pytest.mark.parametrize(("refusals", "sealed"), [("1..9", True), ("1+", False)])
+def test_the_copy_is_sealed_once_the_kernel_lets_go_of_it(launcher: Program, refusals: str, sealed: bool) -> None:
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    trace = ["strace", "-o", os.devnull, "-e", f"inject=fcntl:error=EBUSY:when={refusals}"]
+    wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *trace]
+    if sealed:
+        report = launcher.report(wrapper=wrapper)
+        assert report["executable"].startswith("/memfd:pyoci")
+        assert report["sealed"] is True
+    else:
+        process, _ = launcher.start("go", wrapper=wrapper, stderr=subprocess.PIPE, text=True)
+        message = process.communicate(timeout=30)[1]
+        assert re.fullmatch("pyoci: seal the copy of the interpreter: .*busy\n", message), message
+        assert process.returncode == 1
+
+
+def test_sealing_waits_for_whoever_holds_a_page() -> None:
+    file = os.memfd_create("held", os.MFD_ALLOW_SEALING)
+    reader, writer = os.pipe()
+    try:
+        os.write(file, b"x")
+        os.splice(file, writer, 1, offset_src=0)  # the page itself is in the pipe now
+        with pytest.raises(OSError, match="busy"):
+            fcntl(file, F_ADD_SEALS, SEALS)
+        release = threading.Timer(1, os.read, (reader, 1))
+        release.start()
+        restart.seal(file)
+        release.join()
+        assert fcntl(file, F_GET_SEALS) == SEALS
+    finally:
+        for fd in (file, reader, writer):
+            os.close(fd)
 
 
 # --------------------------------------------------------------------------------------------------------- is it sealed?
