@@ -38,16 +38,20 @@ class Container:
     def status(self) -> str:
         """Where it stands now. A record without a live init is stopped, also that of a create which died on its way."""
         try:
+            if not states.had_init(self.state):
+                if states.has_creator(self.state):
+                    return CREATING
+                self.state = self.directory.load()  # it may have finished since we read, and gone its way
             if not states.is_alive(self.state):
-                is_due = not states.had_init(self.state) and states.has_creator(self.state)
-                return CREATING if is_due else STOPPED
+                return STOPPED
             if is_frozen(self.state.cgroup_paths):
                 return PAUSED
         except OSError as error:
             raise failed(f"find out the status of container {self.state.id}", error) from None
+        unfinished = self.directory.has(UNFINISHED)  # looked for first: as it goes, the fifo is there, until the start
         if self.directory.has_fifo():
             return CREATED
-        return CREATING if self.directory.has(UNFINISHED) else RUNNING
+        return CREATING if unfinished else RUNNING
 
     def open_init(self) -> int:
         """A pidfd of init. Raises InvalidOperation if it has ended."""

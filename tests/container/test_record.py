@@ -80,6 +80,42 @@ def test_where_it_stands(
     assert (described["status"], described["pid"]) == (status, sleeper if alive else 0)
 
 
+def test_one_that_is_finished_while_we_look(settings: Settings, sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record said that there is no init yet, and who makes it has done so and gone."""
+    container = recorded(settings)
+    done = container.state.replace(init_process_pid=sleeper, init_process_start=states.start_time(sleeper)[1])
+
+    def finish(state: states.RuntimeState) -> bool:
+        container.directory.save(done)
+        os.mkfifo(f"{container.directory.path}/exec.fifo")
+        return False
+
+    monkeypatch.setattr(states, "has_creator", finish)
+    described = container.describe()
+    assert (described["status"], described["pid"]) == ("created", sleeper)
+
+
+@pytest.mark.parametrize("looked_for", ["exec.fifo.new", "exec.fifo"])
+def test_one_that_gets_its_fifo_while_we_look(
+    settings: Settings, sleeper: int, monkeypatch: pytest.MonkeyPatch, looked_for: str
+) -> None:
+    container = recorded(settings, sleeper)
+    new, ready = (f"{container.directory.path}/{name}" for name in ("exec.fifo.new", "exec.fifo"))
+    os.mkfifo(new)
+    has = StateDir.has
+
+    def has_and_changes(self: StateDir, name: str) -> bool:
+        found = has(self, name)
+        if name == looked_for and os.path.exists(new):
+            os.rename(new, ready)
+        return found
+
+    monkeypatch.setattr(StateDir, "has", has_and_changes)
+    assert container.status() in ("creating", "created")
+    monkeypatch.undo()
+    assert container.status() == "created"
+
+
 def test_another_process_of_that_number_is_not_its_init(settings: Settings, sleeper: int) -> None:
     container = recorded(settings, sleeper, init_process_start=1)
     assert (container.status(), container.describe()["pid"]) == ("stopped", 0)
