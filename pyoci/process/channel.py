@@ -42,6 +42,19 @@ class Channel:
             message = k.read(self.fd, _LIMIT)
         return message[:1], message[1:]
 
+    def last_words(self) -> bytes | None:
+        """What the other end said of its failure, b"" if it has gone without a word, None if it is still there.
+
+        Whatever else it has sent before is dropped. Raises OSError.
+        """
+        said = k.poll()
+        said.register(self.fd, k.POLLIN)
+        while said.poll(0):
+            kind, payload = self.receive()
+            if kind in (FAILED, CLOSED):
+                return payload
+        return None
+
     def close(self) -> None:
         """Close this end; closing twice does no harm."""
         if self.fd >= 0:

@@ -101,10 +101,17 @@ def launch(
         undo()
         if join.process.oom_score_adj is not None and not join.inherits_score:
             set_oom_score(str(pid), join.process.oom_score_adj)
-        place(pid, _entered(join, ours, born_there))
-        remarks += _settle_affinity(join, pid)
-        if attach:
-            _attach(attach, ours)
+        entered = _entered(join, ours, born_there)
+        try:
+            place(pid, entered)
+            remarks += _settle_affinity(join, pid)
+            if attach:
+                attach()
+        except PyociError:  # it has work of its own meanwhile: where that failed, all that is done to it fails, too
+            words = ours.last_words()
+            if words is None:
+                raise
+            raise _failure(words) from None
         ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
     except BaseException as error:
@@ -143,18 +150,6 @@ def _entered(join: Join, channel: Channel, born_there: bool) -> list[str]:
     if kind != messages.ENTERED:
         raise _failure(payload)
     return [*messages.paths_of(payload), *([join.doors.unified_path] if born_there else [])]
-
-
-def _attach(attach: Callable[[], object], channel: Channel) -> None:
-    """Raises PyociError; StageFailed with what the process says, if it has ended without a terminal."""
-    try:
-        attach()
-    except PyociError:
-        said = k.poll()
-        said.register(channel.fd, k.POLLIN)
-        if said.poll(0):  # before it let go of the other end
-            raise _failure(channel.receive()[1]) from None
-        raise
 
 
 def _settle_affinity(join: Join, pid: int) -> list[str]:

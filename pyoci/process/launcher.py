@@ -8,7 +8,7 @@ from pyoci import syscalls as k
 from pyoci.cgroups.join import Doors, join
 from pyoci.cgroups.manage import apply
 from pyoci.cgroups.processes import oom_kills
-from pyoci.errors import StageFailed, failed
+from pyoci.errors import PyociError, StageFailed, failed
 from pyoci.plan.namespaces import host_id
 from pyoci.process import channel as messages
 from pyoci.process import init as init_process
@@ -115,7 +115,23 @@ class Launcher:
             k.close(console)
 
     def serve(self) -> None:
-        """Do for init what it asks for, until it is ready. Raises StageFailed, HookFailed, CgroupError."""
+        """Do for init what it asks for, until it is ready. Raises PyociError: StageFailed, HookFailed, CgroupError."""
+        try:
+            self._place()
+        except StageFailed:
+            raise
+        except PyociError:  # init has work of its own meanwhile: where that failed, all that is done to it fails, too
+            words = self.channel.last_words()
+            if words is None:
+                raise
+            raise self._failure(words) from None
+        self.channel.answer(messages.PLACED)
+        self._answer()
+        self._limit()
+        self.channel.close()
+
+    def _place(self) -> None:
+        """See to what init cannot do itself, and waits for."""
         if not self.plan.cgroup.unit:
             self._learn_where_it_is()
         if self.plan.namespaces.uid_map:
@@ -132,11 +148,12 @@ class Launcher:
             enter(self.pid, self.plan.intel_rdt.group, self.plan.intel_rdt.monitoring)
         if self.plan.net_devices:
             self._move_devices()
-        self.channel.answer(messages.PLACED)
+
+    def _answer(self) -> None:
         while True:
             kind, payload = self.channel.receive()
             if kind == messages.READY:
-                break
+                return
             if kind == messages.REMARK:
                 self.remarks.append(payload.decode("utf-8", "replace"))
             elif kind == messages.HOOKS:
@@ -152,8 +169,6 @@ class Launcher:
                 raise self._failure(payload)
             else:
                 raise self._failure(b"")
-        self._limit()
-        self.channel.close()
 
     def kill(self) -> None:
         """End init, whatever it is doing, and wait for its end. Raises PyociError if that does not come."""

@@ -72,6 +72,27 @@ def test_last_words_count_though_ours_are_unread(words: int) -> None:
     one.close()
 
 
+@pytest.mark.parametrize(
+    ("sent", "gone", "words"),
+    [
+        ([], False, None),
+        ([(READY, b"")], False, None),
+        ([], True, b""),
+        ([(READY, b""), (FAILED, b"why")], False, b"why"),
+        ([(FAILED, b"why")], True, b"why"),
+    ],
+)
+def test_last_words_are_not_waited_for(sent: list[tuple[bytes, bytes]], gone: bool, words: bytes | None) -> None:
+    one, other = pair()
+    for kind, payload in sent:
+        other.send(kind, payload)
+    if gone:
+        other.close()
+    assert one.last_words() == words
+    one.close()
+    other.close()
+
+
 def test_answering_who_has_gone() -> None:
     one, other = pair()
     one.answer(READY)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ import pytest
 from pyoci import syscalls as k
 from pyoci.container.create import decide
 from pyoci.container.options import CreateOptions
-from pyoci.errors import HookFailed, PyociError, StageFailed
+from pyoci.errors import HookFailed, PyociError, StageFailed, failed
 from pyoci.plan.model import IdMap, Namespaces, Plan
 from pyoci.process import exec_fifo
 from pyoci.process import launcher as launcher_module
@@ -110,6 +111,37 @@ def test_an_init_that_is_killed(box: Box) -> None:
         return caught.value.message
 
     assert launched(box, use) == "container init ended without a word"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/dev/null", "join the ipc namespace /dev/null: invalid argument"),
+        ("", "place it: no such process"),
+    ],
+    ids=["init has failed", "init waits"],
+)
+def test_what_init_failed_of_comes_before_what_failed_of_that(
+    box: Box, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    """Nothing can be done any more to an init that has ended: that is no news."""
+    entry = next(entry for entry in box.config["linux"]["namespaces"] if entry["type"] == "ipc")
+    entry |= {"path": path} if path else {}
+
+    def use(launcher: Launcher, fifo: str) -> str:
+        launcher.clone(fifo, b"", -1, 0)
+
+        def reset_affinity(pid: int) -> str:
+            if path:
+                os.waitid(os.P_PIDFD, launcher.pidfd, os.WEXITED | os.WNOWAIT)
+            raise failed("place it", OSError(errno.ESRCH, ""))
+
+        monkeypatch.setattr(launcher_module, "reset_affinity", reset_affinity)
+        with pytest.raises(PyociError) as caught:
+            launcher.serve()
+        return caught.value.message
+
+    assert launched(box, use) == message
 
 
 def test_killing_is_for_good_and_twice_does_no_harm(box: Box) -> None:
