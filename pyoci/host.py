@@ -33,7 +33,8 @@ class Host(Confinement):
     `mounts` are those of this mount namespace; `real_paths` has the config's root without symbolic links;
     `own_namespaces` has, for each joined namespace path, whether it is the one that we are in; `joined_maps` are the uid_map
     and the gid_map of a user namespace that is joined, None if there is none or they cannot be had; `euid` is our user;
-    `network_devices` are those of the config's that are here.
+    `network_devices` are those of the config's that are here, with their names: what the config has may be another one that a
+    device goes by (altname, ip-link(8)).
     """
 
     cgroups: Layout
@@ -45,7 +46,7 @@ class Host(Confinement):
     own_namespaces: dict[str, bool] = {}  # noqa: RUF012
     joined_maps: tuple[Lines, Lines] | None = None
     euid: int = 0
-    network_devices: tuple[str, ...] = ()
+    network_devices: dict[str, str] = {}  # noqa: RUF012
 
     def mount_point_of(self, path: str) -> str:
         """The mount that a path lies on."""
@@ -83,7 +84,7 @@ def gather(config: dict[str, Any], bundle: str, rootless: bool | None = None) ->
         own_namespaces={f"net:{path}": _same("/proc/self/ns/net", path) for kind, path in joined if kind == "network"},
         joined_maps=next((_maps_of(path) for kind, path in joined if kind == "user"), None),
         euid=k.geteuid(),
-        network_devices=tuple(name for name in linux.get("netDevices") or () if _has_device(name)),
+        network_devices={name: own for name in linux.get("netDevices") or () if (own := _name_of_device(name))},
     )
 
 
@@ -142,11 +143,12 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _has_device(name: str) -> bool:
+def _name_of_device(name: str) -> str:
+    """The name of the network device that goes by this one, "" if there is none."""
     try:
-        return k.if_nametoindex(name) > 0
+        return k.if_indextoname(k.if_nametoindex(name))
     except OSError:
-        return False
+        return ""
 
 
 def _same(one: str, other: str) -> bool:

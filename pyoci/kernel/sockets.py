@@ -16,6 +16,7 @@ from _socket import (  # noqa: F401
     SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
+    if_indextoname,
     if_nametoindex,
     socket,
     socketpair,

@@ -10,7 +10,7 @@ Loads pyroute2, and so is loaded only if there are devices to be moved.
 
 from __future__ import annotations
 
-from errno import EEXIST
+from errno import EEXIST, ENODEV
 
 from pyoci import syscalls as k
 from pyoci import thirdparty
@@ -65,7 +65,6 @@ class NetDevices:
         try:
             before = self._look_up(device.name)
             self.moved.append((before, before.index))
-            self.outside.link("set", index=before.index, state="down")
             index = self._change(before, device.inside)
             self.moved[-1] = (before, index)
             _settle(self.inside, index, before.replace(up=True))
@@ -77,7 +76,7 @@ class NetDevices:
         while self.moved:
             before, index = self.moved.pop()
             try:
-                if not self.outside.link_lookup(ifname=before.name):  # it got that far
+                if not self._is_outside(before):
                     self.inside.link("set", index=index, state="down")
                     self.inside.link("set", index=index, ifname=before.name, net_ns_fd=self.own)
                 _settle(self.outside, self._look_up(before.name).index, before)
@@ -92,7 +91,7 @@ class NetDevices:
         k.close(self.namespace)
 
     def _look_up(self, name: str) -> _Before:
-        link = next(iter(self.outside.get_links(ifname=name)))
+        link = self.outside.link("get", ifname=name)[0]
         index = link["index"]
         addresses = _dump(lambda: self.outside.get_addr(index=index))
         return _Before(
@@ -102,11 +101,20 @@ class NetDevices:
             addresses=tuple(_address(one) for one in addresses if _is_lasting(one)),
         )
 
+    def _is_outside(self, before: _Before) -> bool:
+        try:
+            return bool(self.outside.link("get", ifname=before.name))
+        except pyroute2.NetlinkError as error:
+            if error.code != ENODEV:
+                raise
+            return False
+
     def _change(self, before: _Before, name: str) -> int:
         """Namespace and name in one: there is no moment with a wrong name. The index inside.
 
         The kernel changes the namespace first, so a name that is taken has to be found before. It keeps the index if it is
-        free there; if not, what was not there before is it.
+        free there; if not, what was not there before is it. A device that is up is set down by the kernel, on its way: by
+        us it would be too early, for then one that may not go has lost its routes all the same.
         """
         there = {link["index"]: link.get_attr("IFLA_IFNAME") for link in _dump(self.inside.get_links)}
         if name in there.values():

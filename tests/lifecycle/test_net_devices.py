@@ -76,6 +76,15 @@ def test_it_gets_another_name(container: Container, pair: Pair) -> None:
     assert "UP" in devices["eth0"]["flags"]
 
 
+def test_one_that_is_told_by_another_of_its_names(container: Container, pair: Pair) -> None:
+    """altname, ip-link(8)."""
+    other = f"{pair.one}-alt"
+    ip("link", "property", "add", "dev", pair.one, "altname", other)
+    give(container, **{other: "eth0"})
+    container.launch()
+    assert "UP" in inside(container)["eth0"]["flags"]
+
+
 def test_the_kernel_makes_a_name_from_a_template(container: Container, pair: Pair) -> None:
     give(container, **{pair.one: "net%d", pair.other: "net%d"})
     container.launch()
@@ -191,6 +200,17 @@ def test_a_name_that_is_taken(container: Container, pair: Pair) -> None:
     assert entry is not None
     assert "UP" in entry["flags"]
     assert addresses(entry) == {"192.0.2.5/24"}
+
+
+def test_one_that_may_not_go_keeps_its_routes(container: Container, pair: Pair) -> None:
+    """Which the kernel forgets when a device is set down."""
+    ip("address", "add", "192.0.2.5/24", "dev", pair.one)
+    ip("link", "set", pair.one, "up")
+    ip("link", "set", pair.other, "up")
+    ip("route", "add", "203.0.113.0/24", "via", "192.0.2.1", "dev", pair.one)
+    give(container, **{pair.one: "lo"})
+    container.create().refused(pair.one, "lo", "file exists")
+    assert {"203.0.113.0/24", "192.0.2.0/24"} <= {route["dst"] for route in ip("route", "show", "dev", pair.one)}
 
 
 def test_a_create_that_fails_later_brings_it_back(container: Container, pair: Pair) -> None:
