@@ -6,7 +6,9 @@ Our caller talks to the process through us: every signal we get is passed on, SI
 has another size, and our exit code is that of the process.
 
 All signals are blocked and read from a signalfd, from before the process is made: so none is lost or fatal
-while it is being set up, and there is no handler that could run at a bad moment. Standard streams that are no
+while it is being set up, and there is no handler that could run at a bad moment. Among them are those by which a fault of
+our own would end us (SIGSEGV and the like): where it is one, the kernel does so all the same, and what somebody sends us by
+kill(2) is for the process, as any other (systemd's watchdog sends SIGABRT). Standard streams that are no
 terminal need no attention, as the process simply inherits them; a terminal of ours stays ours (see pyoci.relay).
 """
 
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
     from pyoci.relay import Relay, Streams
 
 SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGURG, SIGWINCH = 1, 2, 3, 13, 23, 28
-# Faults of our own: blocked, they would kill us all the same, only with less to see.
-_SYNCHRONOUS = {4, 5, 6, 7, 8, 11, 31}  # SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGSEGV SIGSYS
 _ENDING = {SIGHUP, SIGINT, SIGQUIT, SIGTERM}
 
 # The head of struct signalfd_siginfo: signo, errno, code, pid.
@@ -61,9 +61,12 @@ class Foreground:
 
     What `prepare` changes in this process, and a child inherits: all signals are blocked (the child must call
     `reset_signals` before it executes anything), and unless `subreaper` is False we adopt the orphans below us.
+
+    warn: is told of what went wrong meanwhile, in words.
     """
 
-    def __init__(self, *, subreaper: bool = True) -> None:
+    def __init__(self, warn: Callable[[str], object], *, subreaper: bool = True) -> None:
+        self.warn = warn
         self.subreaper = subreaper
         self.signals = -1
         self.status: int | None = None
@@ -73,7 +76,7 @@ class Foreground:
 
     def prepare(self) -> None:
         """Block the signals and open the signalfd. They queue up until `wait`. Raises PyociError."""
-        blocked = valid_signals() - {SIGKILL, SIGSTOP} - _SYNCHRONOUS
+        blocked = valid_signals() - {SIGKILL, SIGSTOP}
         try:
             if self.subreaper:
                 prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -199,8 +202,8 @@ class Foreground:
             try:
                 pidfd_send_signal(pidfd, number)
             except OSError as error:
-                if error.errno != ESRCH:
-                    raise failed(f"forward signal {number} to the container", error) from error
+                if error.errno != ESRCH:  # it may be another user's by now, and goes on
+                    self.warn(failed(f"forward signal {number} to the container", error).message)
 
     def _reap(self, wanted: int) -> None:
         """Collect every child that has ended: the process itself, and orphans that came to us."""

@@ -44,7 +44,7 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
     if options.detach:
         _launch(settings, container_id, options, None)
         return 0
-    foreground = Foreground()
+    foreground = Foreground(settings.log.warning)
     try:
         launched = _launch(settings, container_id, options, foreground)
         return foreground.wait(launched.pid, launched.pidfd)

@@ -35,7 +35,7 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
     if options.detach:
         Restoration(settings, container_id, options, inherited, starts=True).create()
         return 0
-    foreground = Foreground(subreaper=not options.no_subreaper)
+    foreground = Foreground(settings.log.warning, subreaper=not options.no_subreaper)
     try:
         foreground.prepare()
         restoration = Restoration(settings, container_id, options, inherited, foreground=foreground, starts=True)

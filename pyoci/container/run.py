@@ -28,7 +28,7 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
         creation = Creation(settings, container_id, options, inherited, starts=True)
         _start(creation, None)
         return 0
-    foreground = Foreground(subreaper=not options.no_subreaper)
+    foreground = Foreground(settings.log.warning, subreaper=not options.no_subreaper)
     try:
         foreground.prepare()  # before there is a process that could end or be signalled
         creation = Creation(settings, container_id, options, inherited, foreground=foreground, starts=True)
