@@ -29,6 +29,7 @@ from pyoci.syscalls import (
     S_IFCHR,
     S_IFIFO,
     S_IFMT,
+    S_IFSOCK,
     close,
     dup,
     dup2,
@@ -41,6 +42,7 @@ from pyoci.syscalls import (
     pipe2,
     poll,
     read,
+    send_now,
     set_blocking,
     write,
 )
@@ -48,10 +50,14 @@ from pyoci.terminal import get_size, set_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    Put = Callable[[int, bytearray], int]
 
 _CHUNK = 16 * 1024
 _HELD_LIMIT = 64 * 1024
+_PIPE_BUF = 4096
 _DRAIN_PATIENCE = 100  # milliseconds without output after the end of the container: then there is no more
 _REOPEN_PATIENCE = 100  # milliseconds until the next look at a terminal that nobody has open, or not we
 _INT = Struct("=i")
@@ -66,17 +72,22 @@ class Relay:
     def __init__(self, master: int) -> None:
         self.master = master
         self.input = 0
-        self.output = _own_output(1)
+        self.output, self.put = _own_output(1)
         self.to_master = bytearray()
         self.to_output = bytearray()
         self.abandoned = False
+        self.behind = False  # something has been typed, but not for us, as we are in the background
         self.saved: list[Any] | None = None
         self.console = _find_console()
         set_blocking(master, False)
         _change_mode(master, _plain_newlines)
-        if self.console >= 0:
+        self._take_console()
+        self.resize()
+
+    def _take_console(self) -> None:
+        """Make our terminal raw, unless another job has it: then when it is ours."""
+        if self.console >= 0 and not self.saved and not _is_in_background(self.console):
             self.saved = _change_mode(self.console, _raw)
-            self.resize()
 
     def resize(self) -> None:
         """Give the container's terminal the size of ours; that one of them is gone does not matter."""
@@ -89,7 +100,7 @@ class Relay:
     def interests(self) -> list[tuple[int, int]]:
         """What to poll for: pairs of a descriptor and events."""
         wanted = []
-        if self.input >= 0 and not self.to_master:
+        if self.input >= 0 and not self.behind and not self.to_master:
             wanted.append((self.input, POLLIN))
         reading = POLLIN if len(self.to_output) < _HELD_LIMIT and not self.abandoned else 0
         writing = POLLOUT if self.to_master else 0
@@ -101,24 +112,27 @@ class Relay:
 
     def patience(self) -> int | None:
         """How long, in milliseconds, to wait for an event before `serve` is to be called without one."""
-        return _REOPEN_PATIENCE if self.abandoned else None
+        waits = self.abandoned or self.behind or (self.console >= 0 and not self.saved)
+        return _REOPEN_PATIENCE if waits else None
 
     def serve(self, ready: set[int]) -> None:
         """Move what can be moved; `ready` holds those descriptors of `interests` that have events."""
-        self.abandoned = False
+        self.abandoned = self.behind = False
+        self._take_console()
         if self.input in ready:
             chunk = _read(self.input)
             if chunk:
                 self.to_master += chunk
             elif chunk is not None:
-                self.input = -1
+                self.behind = _is_in_background(self.input)
+                self.input = self.input if self.behind else -1
         if self.master in ready:
             chunk = _read(self.master)
             self.to_output += chunk or b""
             # Nobody has the slave open. A process of the container may yet open it again.
             self.abandoned = chunk == b""
         _write(self.master, self.to_master)
-        _write(self.output, self.to_output)
+        _write(self.output, self.to_output, self.put)
 
     def finish(self, stop: int) -> None:
         """Pass on what the container wrote before it ended. A reader of ours who is slow is waited for, until
@@ -180,7 +194,7 @@ class Streams:
     def _replace(self, stream: int, uid: int, gid: int) -> None:
         reading, writing = pipe2(O_CLOEXEC)
         ours, theirs = (writing, reading) if stream == 0 else (reading, writing)
-        self.flows.append(_Flow(0, ours) if stream == 0 else _Flow(ours, _own_output(stream)))
+        self.flows.append(_Flow(0, ours) if stream == 0 else _Flow(ours, *_own_output(stream)))
         set_blocking(ours, False)
         try:
             if uid or gid:
@@ -242,8 +256,8 @@ class Streams:
 class _Flow:
     """One direction: from a descriptor to another."""
 
-    def __init__(self, source: int, target: int) -> None:
-        self.source, self.target = source, target
+    def __init__(self, source: int, target: int, put: Put = write) -> None:
+        self.source, self.target, self.put = source, target, put
         self.is_input = source == 0
         self.held = bytearray()
         self.over = False  # no more comes from the source
@@ -270,7 +284,7 @@ class _Flow:
 
     def write(self) -> None:
         """Write what is held as far as possible. The end of the input is one for the program, and the other way round."""
-        taken = _write(self.target, self.held)
+        taken = _write(self.target, self.held, self.put)
         self.over = self.over or (self.is_input and not taken)
         if self.is_input and self.over and not self.held:
             self._close_target()
@@ -293,17 +307,29 @@ class _Flow:
             self.target = -1
 
 
-def _own_output(stream: int) -> int:
-    """Standard output or error, not blocking if it is something that may block. The flag would hold for our caller's
-    descriptor as well, so a terminal or a pipe is opened anew. A file is not, as it would be written from its
-    start.
+def _own_output(stream: int) -> tuple[int, Put]:
+    """Standard output or error, and how to write to it without waiting. The flag for that would hold for our caller's
+    descriptor as well, so a terminal or a pipe is opened anew. A file is not, as it would be written from its start; and
+    what belongs to somebody else cannot be.
     """
-    if S_IFMT(fstat(stream).st_mode) in (S_IFCHR, S_IFIFO):
+    kind = S_IFMT(fstat(stream).st_mode)
+    if kind == S_IFSOCK:
+        return dup(stream), send_now
+    if kind in (S_IFCHR, S_IFIFO):
         try:
-            return open(f"/proc/self/fd/{stream}", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+            return open(f"/proc/self/fd/{stream}", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), write
         except OSError:
-            return dup(stream)
-    return dup(stream)
+            return dup(stream), _write_some
+    return dup(stream), write
+
+
+def _write_some(fd: int, held: bytearray) -> int:
+    """No more than fits for sure where there is room at all (pipe(7), PIPE_BUF); of a terminal, no more than is likely to."""
+    look = poll()
+    look.register(fd, POLLOUT)
+    if not look.poll(0):
+        raise BlockingIOError(EAGAIN, "")
+    return write(fd, held[:_PIPE_BUF])
 
 
 def _find_console() -> int:
@@ -365,11 +391,11 @@ def _read(fd: int) -> bytes | None:
         return None if error.errno == EAGAIN else b""
 
 
-def _write(fd: int, held: bytearray) -> bool:
+def _write(fd: int, held: bytearray, put: Put = write) -> bool:
     """Write what is held as far as possible. What nobody will ever read (EPIPE, EIO) is dropped: then False."""
     while held:
         try:
-            del held[: write(fd, held)]
+            del held[: put(fd, held)]
         except OSError as error:
             if error.errno == EAGAIN:
                 break

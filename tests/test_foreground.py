@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from pyoci import syscalls, terminal
 from pyoci.foreground import Foreground
-foreground = Foreground()
+foreground = Foreground(lambda message: syscalls.write(2, f"warning: {{message}}\\n".encode()))
 foreground.prepare()
 master = slave = None
 if sys.argv[1] == "tty":
@@ -54,6 +55,7 @@ syscalls._exit(code)
 """
 COMMAND = [sys.executable, "-I", "-S", "-B", "-c", DRIVER]
 PATIENCE = 20
+FAULTS = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP)
 
 
 def run(mode: str, script: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -141,7 +143,9 @@ def test_orphans_are_reaped() -> None:
 
 
 @pytest.mark.parametrize("mode", ["plain", "tty"])
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE])
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE, *FAULTS]
+)
 def test_signals_are_passed_on(started: list[subprocess.Popen[bytes]], mode: str, number: signal.Signals) -> None:
     name = number.name.removeprefix("SIG")
     script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.05; done"
@@ -149,6 +153,25 @@ def test_signals_are_passed_on(started: list[subprocess.Popen[bytes]], mode: str
     program.send_signal(number)
     assert program.wait(PATIENCE) == 9
     assert program.stdout is not None and b"got " + name.encode() in program.stdout.read()
+
+
+@pytest.mark.needs_root
+def test_a_signal_that_may_not_be_passed_on_is_a_warning(started: list[subprocess.Popen[bytes]]) -> None:
+    script = "exec setpriv --reuid 65534 --clear-groups sh -c 'echo ready; read line; exit 3'"
+    wrapper = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill"]
+    program = subprocess.Popen(
+        [*wrapper, *COMMAND, "plain", "/bin/sh", "-c", script], stdin=-1, stdout=-1, stderr=-1, start_new_session=True
+    )
+    started.append(program)
+    assert program.stdin and program.stdout and program.stderr
+    assert program.stdout.readline() == b"ready\n"
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        program.send_signal(number)
+        warning = b"warning: forward signal %d to the container: operation not permitted\n"
+        assert program.stderr.readline() == warning % number
+    program.stdin.write(b"\n")
+    program.stdin.close()
+    assert program.wait(PATIENCE) == 3
 
 
 def test_a_signal_that_comes_too_early_is_kept(started: list[subprocess.Popen[bytes]]) -> None:
@@ -207,6 +230,36 @@ def test_a_reader_who_does_not_read_does_not_keep_signals(started: list[subproce
     time.sleep(0.2)
     program.send_signal(signal.SIGTERM)  # ends the wait for the reader
     assert program.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("kind", ["socket", "somebody else's pipe"])
+def test_nor_one_of_what_cannot_be_opened_anew(started: list[subprocess.Popen[bytes]], kind: str) -> None:
+    """As journald's sockets, and the terminal or pipe of who has become another user meanwhile."""
+    theirs, ours = (end.detach() for end in socket.socketpair()) if kind == "socket" else os.pipe()
+    limited: list[str] = []
+    if kind != "socket":
+        if os.geteuid() != 0:
+            pytest.skip("needs root: becomes another user")
+        limited = ["setpriv", "--reuid", "65534", "--clear-groups"]
+        os.fchmod(ours, 0o600)
+    script = "echo ready; exec yes"
+    program = subprocess.Popen(
+        [*limited, *COMMAND, "tty", "/bin/sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=ours,
+        start_new_session=True,
+    )
+    started.append(program)
+    try:
+        os.close(ours)
+        assert os.read(theirs, 6) == b"ready\n"
+        time.sleep(0.5)  # it fills up
+        program.send_signal(signal.SIGTERM)  # ends yes
+        time.sleep(0.2)
+        program.send_signal(signal.SIGTERM)  # ends the wait for the reader
+        assert program.wait(PATIENCE) == 128 + signal.SIGTERM
+    finally:
+        os.close(theirs)
 
 
 ON_ITS_OWN, PLAINLY = ([*COMMAND, mode, "/bin/sh", "-c"] for mode in ("tty", "plain"))
@@ -367,19 +420,22 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
-def test_a_job_in_the_background_leaves_what_is_typed_alone(plainly: Callable[..., Terminal]) -> None:
-    """And takes it once it is in the foreground."""
+@pytest.mark.parametrize("mode", ["plain", "tty"])
+def test_a_job_in_the_background_leaves_the_terminal_alone(plainly: Callable[..., Terminal], mode: str) -> None:
+    """Its mode, and what is typed there; until it is in the foreground."""
     waiting, front = os.pipe()
-    command = [sys.executable, "-c", JOB, str(waiting), *COMMAND, "plain", "/bin/sh", "-c"]
+    command = [sys.executable, "-c", JOB, str(waiting), *COMMAND, mode, "/bin/sh", "-c"]
     user = plainly("echo ready; read x && echo got $x; exit 4", command, pass_fds=[waiting])
     try:
         user.expect(b"ready\r\n")
         os.write(user.master, b"word\n")
         time.sleep(0.3)  # long enough for it to have seen that there is something
         assert b"got" not in user.seen and user.program.poll() is None
+        assert termios.tcgetattr(user.slave) == user.before
         os.write(front, b"!")
         user.expect(b"got word\r\n")
         assert user.program.wait(PATIENCE) == 4
+        assert termios.tcgetattr(user.slave) == user.before
     finally:
         os.close(waiting)
         os.close(front)

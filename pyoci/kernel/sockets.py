@@ -9,6 +9,8 @@ from _socket import (  # noqa: F401
     AF_UNIX,
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
@@ -94,6 +96,15 @@ def bind_datagram(directory: str, name: str) -> int:
         raise OSError(error.errno, error.strerror, f"{directory}/{name}") from None
     finally:
         close(place)
+
+
+def send_now(connection: int, data: bytes | bytearray) -> int:
+    """send(2) of as much as the other end takes at once: how much that was. EAGAIN if it is nothing."""
+    endpoint = socket(fileno=connection)
+    try:
+        return endpoint.send(data, MSG_DONTWAIT | MSG_NOSIGNAL)
+    finally:
+        endpoint.detach()
 
 
 def send_fd(connection: int, payload: bytes, fd: int) -> None:
