@@ -32,7 +32,7 @@ UNFINISHED, OPENED = f"{FIFO}.new", f"{FIFO}.open"
 CRIU_ROOT = "criu-root"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _ID_LENGTH = 1024
-_LOCK_PATIENCE = 10.0
+_LOCK_PATIENCE = 40.0  # seconds; `start` waits for its init no longer, and it has the lock meanwhile
 _MAX_STATE = 64 << 20
 
 
@@ -129,7 +129,7 @@ class StateDir:
                 if monotonic() > deadline:
                     k.close(fd)
                     raise StateError(
-                        f"container {self.id} is busy: another command has held its lock for 10 s"
+                        f"container {self.id} is busy: others have held its lock for {_LOCK_PATIENCE:g} s"
                     ) from None
                 sleep(0.005)
             except OSError as error:

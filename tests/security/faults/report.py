@@ -23,7 +23,7 @@ HEAD = """\
 
 `hack/torture` kills and hinders a runtime's commands, and looks after each fault whether the commands that look still
 answer, whether `delete --force` succeeds and leaves no state, cgroup, mount or process, and whether other containers have
-noticed. No command may take longer than 10 seconds, fail without a word, or show its inside. A case passes if that is so each
+noticed. No command may take longer than 30 seconds, fail without a word, or show its inside. A case passes if that is so each
 time. CI runs it in a small size, and part of it with `--cgroup2`, where cgroup v2 is all there is; these are the figures of a
 release, by
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ...lifecycle import harness
 from ...lifecycle.harness import Container, Result, Runtime, cgroups_named, children, mounts_below
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """No command without a container to wait for may take longer, in seconds."""
 
 APPLETS = ("sh", "cat", "echo", "false", "ls", "mkdir", "sleep", "true")
@@ -207,7 +207,7 @@ def together(box: Container, calls: list[list[str]]) -> list[Result]:
         started.append((process, box.calls, arguments))
     results = []
     for process, number, arguments in started:
-        deadline = time.monotonic() + PATIENCE + 5  # a lock may be waited for, and then be given up
+        deadline = time.monotonic() + 2 * PATIENCE  # a lock may be waited for, and then be given up
         while process.poll() is None and time.monotonic() < deadline:
             box.reap()
             time.sleep(0.002)
