@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pyroute2: Any = thirdparty.load("pyroute2")
 _REFUSED = (pyroute2.NetlinkError, OSError)
 
-_TRIES = 16
+_TRIES = 200  # on a busy machine, more than ten is nothing unusual where devices come and go all the time
 _IFF_UP = 1
 _PERMANENT, _UNIVERSE = 0x80, 0  # IFA_F_PERMANENT, RT_SCOPE_UNIVERSE
 _KEPT_FLAGS = 0x02 | 0x10 | 0x100 | 0x200 | 0x400  # no DAD, home address, temporary ones, no prefix route, auto-join

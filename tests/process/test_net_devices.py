@@ -36,7 +36,7 @@ def test_one_is_found_where_others_come_and_go() -> None:
         try:
             deadline = time.monotonic() + 1.5
             looks = 0
-            while time.monotonic() < deadline:
+            while time.monotonic() < deadline or looks <= 50:
                 assert devices._look_up("d29").name == "d29"
                 looks += 1
             return looks
