@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _X_OK = 1
 _PATIENCE = 10.0
 _LOOK_AGAIN = 100  # milliseconds
-_MOMENT = 1.0
+_MOMENT = 5.0  # seconds; on a busy machine even one that is about to end takes its time
 
 
 def delete(settings: Settings, container_id: str, force: bool = False) -> None:

@@ -272,7 +272,8 @@ def test_who_got_the_cgroup_of_a_container_that_has_ended(
         assert not directory.exists()
 
 
-def test_an_exec_that_came_too_late_is_waited_for(tmp_path: Path) -> None:
+def test_an_exec_that_came_too_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deletion, "_MOMENT", 60)  # as far as it has to be
     plan = worlds.planned(worlds.fresh_path())
     with worlds.removed_afterwards(plan), worlds.sleeping() as (pid,):
         paths = manage.create(plan)
