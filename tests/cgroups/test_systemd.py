@@ -339,8 +339,8 @@ def test_a_unit_is_not_started_twice(stand_in: StandIn) -> None:
 
 
 def test_who_does_not_answer(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus, "_PATIENCE", 0.05)
     end = threading.Event()
+    stand_in.answers["Subscribe"] = lambda _: monkeypatch.setattr(bus, "_PATIENCE", 0.05)  # from then on
     stand_in.answers["StopUnit"] = lambda _: (end.wait(10), ("o", (JOB,)))[1]
     try:
         with pytest.raises(CgroupError, match=r"StopUnit: no answer from systemd .* within 0\.05 s"):

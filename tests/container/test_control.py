@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from pyoci.container.control import kill, pause, resume
+from tests.cgroups.worlds import wait_until
 from tests.container.boxes import Box, Failed
+from tests.lifecycle.harness import command_line
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
 
@@ -21,8 +22,8 @@ def sent(box: Box, number: int, everyone: bool = False) -> None:
 
 
 def test_a_signal_to_init(box: Box) -> None:
-    box.run("sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done")
-    time.sleep(0.2)  # for the trap
+    box.run("sh", "-c", "trap 'exit 7' TERM; echo > /ready; while :; do sleep 0.05; done")
+    wait_until((box.rootfs / "ready").exists)
     sent(box, signal.SIGTERM)
     assert box.end() == 7
     with pytest.raises(Failed, match="container not running") as caught:
@@ -37,18 +38,14 @@ def test_without_a_pid_namespace_nothing_dies_with_init(box: Box, everyone: bool
     box.config["mounts"] = []
     box.run("sh", "-c", "sleep 1000 & sleep 1000")
     procs = next(iter(Path("/sys/fs/cgroup").glob(f"*/{box.id}/cgroup.procs")))
-    for _ in range(100):
-        if len(procs.read_text().split()) >= 2:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: sum(command_line(int(pid)) == "sleep 1000" for pid in procs.read_text().split()) == 2)
     members = [int(pid) for pid in procs.read_text().split()]
-    assert len(members) >= 2
     sent(box, signal.SIGKILL, everyone)
     assert box.end() == -signal.SIGKILL
     for pid in members:
         if pid != box.pid:
             os.waitpid(pid, 0)  # ours by now, and ended
-    assert procs.read_text() == ""
+    wait_until(lambda: procs.read_text() == "")
 
 
 def test_a_signal_to_all_of_none(box: Box) -> None:

@@ -385,8 +385,10 @@ def test_exec_refuses_a_cgroup_elsewhere(running: Container, wrong: str) -> None
 
 
 def test_exec_ends_with_the_container(running: Container) -> None:
-    process = running.background("exec", running.id, "sleep", "1000")
-    eventually("two processes", lambda: len(json.loads(running.call("ps", "-f", "json", running.id).ok().out)) == 2)
+    process = running.background("exec", running.id, "sh", "-c", "echo ready; exec sleep 1000")
+    running.output_file = running.bundle / f"stdout.{running.calls}"
+    running.prints("ready")
+    assert len(json.loads(running.call("ps", "-f", "json", running.id).ok().out)) == 2
     running.kill("KILL").ok()
     assert process.wait(30) == 137
 
@@ -394,4 +396,4 @@ def test_exec_ends_with_the_container(running: Container) -> None:
 def test_many_execs_at_once(running: Container) -> None:
     processes = [running.background("exec", running.id, "sh", "-c", f"exit {number}") for number in range(10)]
     assert [process.wait(30) for process in processes] == list(range(10))
-    assert process_state(running.pid) == "S"
+    eventually("init at rest", lambda: process_state(running.pid) == "S")

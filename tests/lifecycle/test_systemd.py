@@ -30,7 +30,7 @@ def in_a_scope(container: Container) -> Iterator[None]:
     container.linux["cgroupsPath"] = f"{SLICE}:test:{container.id}"
     yield
     container.clean_up()
-    assert show(container, "LoadState") == "not-found", f"{unit(container)} is left"
+    eventually(f"the end of {unit(container)}", lambda: show(container, "LoadState") == "not-found")
 
 
 def unit(container: Container) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -70,11 +71,12 @@ def test_from_birth_to_program(box: Box) -> None:
         name = Path(f"/proc/{launcher.pid}/cmdline").read_bytes().strip(b"\0").decode()
         assert launcher.channel.fd == -1
         held: set[str] = set()
-        for _ in range(500):  # init is ready, and about to let go of its channel
+        for _ in range(3000):  # init is ready, and about to let go of its channel
             files = [fd for fd in os.listdir(f"/proc/{launcher.pid}/fd") if int(fd) > 2]
-            held = {os.readlink(f"/proc/{launcher.pid}/fd/{fd}") for fd in files}
-            if not any(file.startswith("socket:") for file in held):
-                break
+            with contextlib.suppress(FileNotFoundError):  # it lets go of it right now
+                held = {os.readlink(f"/proc/{launcher.pid}/fd/{fd}") for fd in files}
+                if not any(file.startswith("socket:") for file in held):
+                    break
             time.sleep(0.01)
         starter = Starter(fifo, f"{fifo}.open", launcher.pidfd)
         starter.release()
