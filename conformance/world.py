@@ -169,7 +169,7 @@ def _make_cgroup(hierarchy: Hierarchy, cgroup: Path) -> None:
 
 def _remove_cgroup(cgroup: Path) -> None:
     """Remove a cgroup once its processes, all killed by now, have left it."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         try:
             cgroup.rmdir()

@@ -121,7 +121,7 @@ def complete(request: pytest.FixtureRequest, names: Path) -> Complete:
             command = [program, "-f", str(REPOSITORY / "tests" / "fixtures" / "complete.zsh"), str(COMPLETIONS), line]
         path = f"{names / 'bin'}:{os.environ['PATH']}"
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=60, cwd=names,
+            command, capture_output=True, text=True, check=True, timeout=180, cwd=names,
             env={"PATH": path, "HOME": str(names), "TERM": "dumb", "LC_ALL": "C.UTF-8"},
         )  # fmt: skip
         assert done.stderr == ""

@@ -29,8 +29,8 @@ def failure(hook: dict[str, Any], **options: Any) -> str:
 
 
 def ends_soon(pid: int) -> bool:
-    """Whether the process is gone, or a zombie that its parent has yet to reap, within five seconds."""
-    for _ in range(500):
+    """Whether the process is gone, or a zombie that its parent has yet to reap, within half a minute."""
+    for _ in range(3000):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
@@ -119,9 +119,9 @@ def test_output_is_kept_up_to_a_limit_from_its_end() -> None:
 
 
 def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
-    message = failure(shell(f"sleep 600 & echo $! > {tmp_path}/pid; echo waiting; wait", timeout=1))
+    message = failure(shell(f"sleep 600 & echo $! > {tmp_path}/pid; echo waiting; wait", timeout=3))
     assert message == (
-        "error running createRuntime hook #0: hook ran past specified timeout of 1.0s, stdout: waiting\n, stderr: "
+        "error running createRuntime hook #0: hook ran past specified timeout of 3.0s, stdout: waiting\n, stderr: "
     )
     assert ends_soon(int((tmp_path / "pid").read_text()))
 

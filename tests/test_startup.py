@@ -20,7 +20,7 @@ import pytest
 from tests.criu import standin
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PATIENCE = 30
+PATIENCE = 120
 CALL = """
 import sys
 before = set(sys.modules)

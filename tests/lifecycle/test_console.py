@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 
 from .configs import with_user_namespace
-from .harness import PATIENCE, Container, console_socket, eventually, read_until
+from .harness import PATIENCE, SHORT_PATIENCE, Container, console_socket, eventually, read_until
 
 differs = pytest.mark.differs
 
@@ -182,7 +182,7 @@ def test_what_exec_leaves_behind_has_nothing_of_the_callers_terminal(container: 
     )
     try:
         read_until(master, b"left\r\n")
-        assert process.wait(PATIENCE / 5) == 7
+        assert process.wait(SHORT_PATIENCE) == 7
         os.close(slave)
         with pytest.raises(OSError, match="Input/output error"):  # nobody has the other side open any more
             while os.read(master, 4096):

@@ -66,7 +66,7 @@ def test_each_kind_of_hook_without_an_environment(container: Container, notes: P
 
 @with_kinds({})
 def test_each_kind_of_hook_is_given_its_time(container: Container, notes: Path, kind: str) -> None:
-    add(container, kind, hook(f"touch {notes}/{kind}", timeout=20))
+    add(container, kind, hook(f"touch {notes}/{kind}", timeout=60))
     live(container)
     assert (notes / kind).exists()
 

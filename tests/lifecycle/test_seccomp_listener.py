@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from .configs import with_user_namespace
-from .harness import PATIENCE, Container, eventually
+from .harness import PATIENCE, SHORT_PATIENCE, Container, eventually
 
 differs = pytest.mark.differs
 pytestmark = pytest.mark.needs_seccomp
@@ -187,7 +187,7 @@ def test_one_message_makes_a_connection(container: Container, agent: Agent) -> N
     agent.meet()
     container.background("exec", container.id, "sleep", "1000")
     agent.meet()
-    agent.connections[-1].settimeout(5)
+    agent.connections[-1].settimeout(SHORT_PATIENCE)
     assert agent.connections[-1].recv(1) == b""
 
 

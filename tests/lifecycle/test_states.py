@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .harness import Container, eventually, is_gone_or_zombie
+from .harness import PATIENCE, SHORT_PATIENCE, Container, eventually, is_gone_or_zombie
 
 differs = pytest.mark.differs
 Containers = Callable[[], Container]
@@ -291,7 +291,7 @@ def test_creates_of_one_id_at_once_have_one_winner(containers: Containers) -> No
         )
         for number in range(6)
     ]
-    codes = [racer.wait(30) for racer in racers]
+    codes = [racer.wait(PATIENCE) for racer in racers]
     assert sorted(codes) == [0, 1, 1, 1, 1, 1]
     winner = codes.index(0)
     assert container.state()["pid"] == int((container.bundle / f"pid.{winner}").read_text())
@@ -303,7 +303,7 @@ def test_starts_of_one_container_at_once_have_one_winner(container: Container) -
     container.create(args=["sh", "-c", "echo once; sleep 1000"]).ok()
     racers = [container.background("start", container.id) for _ in range(6)]
     eventually("one winner", lambda: 0 in [racer.poll() for racer in racers])
-    codes = [racer.wait(3) for racer in racers]
+    codes = [racer.wait(SHORT_PATIENCE) for racer in racers]
     assert sorted(codes) == [0, 1, 1, 1, 1, 1]
     container.prints("once\n")
     assert container.printed() == "once\n"

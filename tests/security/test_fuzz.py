@@ -53,7 +53,7 @@ except ImportError:
 # What it keeps for itself is none of this directory's.
 set_hypothesis_home_dir(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyoci-tests" / "hypothesis")
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds for one example, of which none takes a tenth of one; longer is a hang."""
 
 TEXTS = st.one_of(

@@ -40,7 +40,7 @@ def _joined(config: Config) -> None:
 
 def _hooks(config: Config) -> None:
     hook = {"path": "/bin/sh", "args": ["sh", "-c", "cat > /dev/null"]}
-    config["hooks"] = {"createContainer": [hook], "startContainer": [{**hook, "timeout": 5}]}
+    config["hooks"] = {"createContainer": [hook], "startContainer": [{**hook, "timeout": 60}]}
 
 
 def _priorities(config: Config) -> None:

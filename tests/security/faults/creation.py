@@ -159,6 +159,10 @@ def _end_hooks() -> None:
             os.waitpid(pid, 0)
 
 
+QUICK = 30
+"""Seconds: what is not waited for takes a thousand, and a busy machine takes its time."""
+
+
 def _within(seconds: float, begun: float) -> None:
     took = time.monotonic() - begun
     assert took < seconds, f"took {took:.1f} s"
@@ -167,13 +171,13 @@ def _within(seconds: float, begun: float) -> None:
 def _created_quickly(box: Container) -> None:
     begun = time.monotonic()
     box.create().ok()
-    _within(5, begun)
+    _within(QUICK, begun)
 
 
 def _refused_quickly(box: Container) -> None:
     begun = time.monotonic()
     answers(box.create(), 1)
-    _within(5, begun)
+    _within(QUICK, begun)
     assert not (box.root / box.id).exists()
 
 
@@ -194,5 +198,5 @@ def _deleted_all_the_same(box: Container) -> None:
     box.create().ok()
     begun = time.monotonic()
     box.delete("--force").ok()
-    _within(5, begun)
+    _within(QUICK, begun)
     assert not (box.root / box.id).exists()
