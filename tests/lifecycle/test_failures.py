@@ -306,16 +306,14 @@ def test_mutated_configs_never_crash_the_runtime(container: Container, part: int
 
 
 def test_nothing_accumulates(container: Container) -> None:
-    """Fifty lives of one container, some of them short: as many mounts, files and processes after as before."""
+    """Fifty lives of one container, some of them short: no mounts, files and processes after but those of before."""
 
-    def world() -> tuple[int, int, int]:
-        mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
-        return mounts, len(os.listdir("/tmp")), len(os.listdir("/run"))
+    def world() -> set[str]:
+        return {*Path("/proc/self/mountinfo").read_text().splitlines(), *os.listdir("/run")}
 
     container.run(args=["true"]).ok()
     before = world()
     for number in range(30):
         container.run(args=["true"] if number % 2 else ["no-such-program"])
-    assert world()[0] == before[0]
-    assert world()[2] == before[2]
+    assert world() <= before, "others may take away what is theirs, meanwhile"
     container.leaves_nothing()
