@@ -30,7 +30,7 @@ from pyoci.kernel.basic import _exit
 
 
 def main():
-    if "--version" in sys.argv:
+    if sys.argv[1:] in (["--help"], ["--version"]):  # as hack/install tries it
         _exit(0)
     import fcntl, json, os  # it is a test
     inherited = [fd for fd in range(100) if os.access(f"/proc/self/fd/{fd}", os.F_OK)]
