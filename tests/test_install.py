@@ -23,6 +23,8 @@ from .conftest import skip_or_fail
 REPOSITORY = Path(__file__).resolve().parent.parent
 INSTALL = REPOSITORY / "hack" / "install"
 PYTHON = "/usr/bin/python3"
+LIBRARY = Path("lib/pyoci/current")
+KINDS = {"embedded": [], "compiled": ["--no-embed"], "scripted": ["--no-compiler"]}
 VERSION_LINE = f"pyoci version {pyoci.__version__}"
 
 
@@ -51,14 +53,13 @@ def says_its_version(*command: str | Path, **options: Any) -> bool:
     return result.stdout.startswith(VERSION_LINE + "\n")
 
 
-@pytest.fixture(scope="module", params=["embedded", "compiled", "scripted"])
+@pytest.fixture(scope="module", params=KINDS)
 def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp(request.param)
     if request.param != "scripted" and shutil.which("cc") is None:
         skip_or_fail("needs a C compiler called cc")
-    options = {"embedded": [], "compiled": ["--no-embed"], "scripted": ["--no-compiler"]}
-    install(path, *options[request.param], "--python", PYTHON)
-    if request.param == "embedded" and not (path / "lib" / "pyoci" / "embed" / "pyoci").exists():
+    install(path, *KINDS[request.param], "--python", PYTHON)
+    if request.param == "embedded" and not (path / LIBRARY / "embed" / "pyoci").exists():
         skip_or_fail("needs Python's headers and its static library (python3-dev)")
     yield path
     shutil.rmtree(path)
@@ -93,7 +94,7 @@ def test_it_runs_by_way_of_a_link(prefix: Path, tmp_path: Path) -> None:
 
 
 def test_everything_is_compiled_ahead(prefix: Path) -> None:
-    package = prefix / "lib" / "pyoci" / "pyoci"
+    package = prefix / LIBRARY / "pyoci"
     sources = sorted(package.rglob("*.py"))
     assert len(sources) == len(list((REPOSITORY / "pyoci").rglob("*.py")))
     tag = run(PYTHON, "-c", "import sys; print(sys.implementation.cache_tag)").stdout.strip()
@@ -105,9 +106,9 @@ def test_everything_is_compiled_ahead(prefix: Path) -> None:
 
 def test_it_runs_without_an_archive_of_its_modules(prefix: Path) -> None:
     """As after an upgrade of the interpreter, for which none has been written."""
-    if (prefix / "lib" / "pyoci" / "embed" / "pyoci").exists():
+    if (prefix / LIBRARY / "embed" / "pyoci").exists():
         return  # that is linked into it, and can be upgraded only together with its archive
-    (archive,) = (prefix / "lib" / "pyoci").glob("modules.*")
+    (archive,) = (prefix / LIBRARY).glob("modules.*")
     hidden = archive.rename(archive.with_name("hidden"))
     try:
         assert says_its_version(prefix / "bin" / "pyoci")
@@ -125,7 +126,7 @@ def test_running_writes_nothing(prefix: Path) -> None:
 
 
 def test_schemas_come_along(prefix: Path) -> None:
-    installed = prefix / "lib" / "pyoci" / "pyoci" / "specs"
+    installed = prefix / LIBRARY / "pyoci" / "specs"
     schemas = sorted(path.name for path in (REPOSITORY / "specs").glob("*.json"))
     assert sorted(path.name for path in installed.iterdir()) == schemas
 
@@ -142,20 +143,196 @@ def test_the_manual_and_the_completions_come_along(prefix: Path) -> None:
 
 
 def test_the_interpreters_libraries_are_found(prefix: Path) -> None:
-    library = prefix / "lib" / "pyoci"
+    library = prefix / LIBRARY
     code = f"import sys; sys.path.insert(0, {str(library)!r}); from pyoci import thirdparty; import json"
     result = run(PYTHON, "-ISBc", f"{code}; print(json.dumps(thirdparty.directories()))")
     site = run(PYTHON, "-Ic", "import json, site; print(json.dumps(site.getsitepackages()))")
     assert json.loads(result.stdout) == json.loads(site.stdout)
 
 
-def test_a_second_installation_replaces_the_first(tmp_path: Path) -> None:
-    install(tmp_path, "--no-compiler")
-    stale = tmp_path / "lib" / "pyoci" / "pyoci" / "stale.py"
-    stale.touch()
-    assert says_its_version(install(tmp_path, "--no-compiler"))
-    assert not stale.exists()
-    assert [path.name for path in (tmp_path / "lib").iterdir()] == ["pyoci"]
+def test_what_the_readme_says_removes_all_of_it(prefix: Path, tmp_path: Path) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    command = re.search(r"^    cd /usr/local && (rm -r .*\\\n.*)$", readme, re.MULTILINE)
+    assert command
+    shutil.copytree(prefix, tmp_path / "copy", symlinks=True)
+    result = run("sh", "-c", command[1], cwd=tmp_path / "copy")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [path for path in (tmp_path / "copy").rglob("*") if not path.is_dir()] == []
+
+
+# --- one installation after another -----------------------------------------------------------------------------------
+
+# The command line of a checkout that is quick to install. What it says lies in a module that is loaded late.
+SAYS = """
+import posix
+import sys
+
+
+def main():
+    if "wait" in sys.argv:
+        posix.write(1, b"waiting\\n")
+        posix.read(0, 1)
+    from pyoci import word
+    posix.write(1, word.WORD + b"\\n")
+    posix._exit(0)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    path = tmp_path / "checkout"
+    for name in ("docs", "hack", "specs", "pyoci/embed"):
+        shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "archive.py", "seal/launcher.c"):
+        (path / "pyoci" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / "pyoci" / name, path / "pyoci" / name)
+    (path / "pyoci" / "cli").mkdir()
+    (path / "pyoci" / "cli" / "__init__.py").write_text(SAYS)
+    return path
+
+
+class Installed:
+    """A prefix, and what is installed there of a checkout."""
+
+    def __init__(self, checkout: Path, prefix: Path) -> None:
+        self.checkout, self.prefix, self.program = checkout, prefix, prefix / "bin" / "pyoci"
+
+    def install(self, word: str, kind: str = "scripted", **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        """Install a program that says this word."""
+        (self.checkout / "pyoci" / "word.py").write_text(f"WORD = {word.encode()!r}\n")
+        command = [self.checkout / "hack" / "install", "--prefix", self.prefix, "--python", PYTHON]
+        return run(*command, *KINDS[kind], **kwargs)
+
+    def says(self) -> str:
+        result = run(self.program)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout.strip()
+
+    def libraries(self) -> list[str]:
+        """What lies below lib/pyoci, by the word that it says."""
+        places = [path for path in (self.prefix / "lib" / "pyoci").iterdir() if path.name not in ("current", ".lock")]
+        texts = [path / "pyoci" / "word.py" for path in places]
+        return sorted(path.read_text().split("'")[1] if path.exists() else str(path) for path in texts)
+
+    def with_tools(self, place: Path, names: tuple[str, ...], after: str) -> dict[str, str]:
+        """An environment in which the tools of these names do what they always do, and a line of shell."""
+        place.mkdir()
+        for name in names:
+            (place / name).write_text(f'#!/bin/sh\n{shutil.which(name)} "$@" || exit\n{after}\n')
+            (place / name).chmod(0o755)
+        return {**os.environ, "PATH": f"{place}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def installed(checkout: Path, tmp_path: Path) -> Installed:
+    one = Installed(checkout, tmp_path / "prefix")
+    result = one.install("first")
+    assert result.returncode == 0, result.stderr
+    return one
+
+
+def test_a_second_installation_replaces_the_first(installed: Installed) -> None:
+    """The first one stays, for commands of it that may still be running; a third replaces it."""
+    assert (installed.says(), installed.libraries()) == ("first", ["first"])
+    for word, left in (("second", ["first", "second"]), ("third", ["second", "third"])):
+        assert installed.install(word).returncode == 0
+        assert (installed.says(), installed.libraries()) == (word, left)
+        assert word in (installed.prefix / LIBRARY / "pyoci" / "word.py").read_text()
+    assert [path.name for path in (installed.prefix / "bin").iterdir()] == ["pyoci"]
+    assert [path.name for path in (installed.prefix / "lib").iterdir()] == ["pyoci"]
+
+
+def test_an_installation_that_does_not_run_takes_nobodys_place(installed: Installed) -> None:
+    def inventory() -> dict[str, Any]:
+        paths = [path for path in installed.prefix.rglob("*") if not path.is_dir()]
+        return {str(path): (path.lstat().st_mtime_ns, path.read_bytes()) for path in paths if path.name != ".lock"}
+
+    before = inventory()
+    (installed.checkout / "docs" / "pyoci.8").write_text("of the second\n")
+    (installed.checkout / "pyoci" / "cli" / "__init__.py").write_text("raise SystemExit(66)\n")
+    result = installed.install("second")
+    assert result.returncode == 1
+    assert "does not run" in result.stderr
+    assert installed.says() == "first"
+    assert inventory() == before
+    assert installed.libraries() == ["first"]
+
+
+def test_the_program_runs_after_each_step_of_an_installation(installed: Installed, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    after = f"{installed.program} >>{said} 2>&1 </dev/null || echo failed >>{said}"
+    tools = installed.with_tools(tmp_path / "tools", ("mv", "ln", "rm", "cp", "install"), after)
+    assert installed.install("second", env=tools).returncode == 0
+    words = said.read_text().splitlines()
+    assert words == sorted(words)
+    assert set(words) == {"first", "second"}
+
+
+@pytest.mark.parametrize(("tool", "step"), [("install", 1), ("mv", 1), ("mv", 2)])
+def test_an_installation_may_end_at_any_time(installed: Installed, tmp_path: Path, tool: str, step: int) -> None:
+    """What it leaves is gone with the next ones."""
+    after = f"echo >>{tmp_path}/count; [ $(wc -l <{tmp_path}/count) -ne {step} ] || kill -KILL $PPID"
+    tools = installed.with_tools(tmp_path / "tools", (tool,), after)
+    assert installed.install("second", env=tools).returncode < 0
+    assert installed.says() in ("first", "second")
+    for word in ("third", "fourth"):
+        assert installed.install(word).returncode == 0
+        assert installed.says() == word
+    assert installed.libraries() == ["fourth", "third"]
+    assert [path.name for path in (installed.prefix / "bin").iterdir()] == ["pyoci"]
+
+
+def test_an_installation_that_is_told_to_end_removes_what_it_made(installed: Installed, tmp_path: Path) -> None:
+    tools = installed.with_tools(tmp_path / "tools", ("install",), "kill -TERM $PPID")
+    assert installed.install("second", env=tools).returncode != 0
+    assert (installed.says(), installed.libraries()) == ("first", ["first"])
+    assert [path.name for path in (installed.prefix / "bin").iterdir()] == ["pyoci"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_command_ends_as_what_it_began(checkout: Path, tmp_path: Path, kind: str) -> None:
+    """Whatever is installed meanwhile, it loads no module of that."""
+    if kind != "scripted" and shutil.which("cc") is None:
+        skip_or_fail("needs a C compiler called cc")
+    installed = Installed(checkout, tmp_path / "prefix")
+    assert installed.install("first", kind).returncode == 0
+    if kind == "embedded" and not (installed.prefix / LIBRARY / "embed" / "pyoci").exists():
+        skip_or_fail("needs Python's headers and its static library (python3-dev)")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([installed.program, "wait"], text=True, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "waiting\n"
+        assert installed.install("second, and longer").returncode == 0
+        said, _ = process.communicate("go", timeout=60)
+    assert (process.returncode, said) == (0, "first\n")
+    assert installed.says() == "second, and longer"
+
+
+def test_two_installations_at_once_come_one_by_one(installed: Installed) -> None:
+    command = [installed.checkout / "hack" / "install", "--prefix", installed.prefix, "--no-compiler"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **quiet) for _ in range(3)]  # type: ignore[call-overload]
+    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+    assert (installed.says(), installed.libraries()) == ("first", ["first"] * 2)
+
+
+def test_one_that_had_no_directory_to_itself_is_replaced(installed: Installed) -> None:
+    """The modules lay in lib/pyoci itself. Commands of it go on finding them there, until the next installation."""
+    library = installed.prefix / "lib" / "pyoci"
+    whole = (installed.prefix / LIBRARY).resolve()
+    installed.program.write_text(installed.program.read_text().replace(str(whole), str(library)))
+    (installed.prefix / LIBRARY).unlink()
+    for path in whole.iterdir():
+        path.rename(library / path.name)
+    whole.rmdir()
+    loose = sorted(path.name for path in library.iterdir())
+    assert "pyoci" in loose and installed.says() == "first"
+
+    assert installed.install("second").returncode == 0
+    assert installed.says() == "second"
+    assert set(loose) < {path.name for path in library.iterdir()}
+    assert installed.install("third").returncode == 0
+    assert (installed.says(), installed.libraries()) == ("third", ["second", "third"])
 
 
 @pytest.mark.needs_root
@@ -175,7 +352,7 @@ def test_a_virtual_environment_will_do(tmp_path: Path) -> None:
     (library / "jsonschema.py").write_text("mark = 'from the environment'\n")
     program = install(tmp_path / "prefix", "--no-compiler", "--python", str(environment / "bin" / "python"))
     assert says_its_version(program)
-    base = tmp_path / "prefix" / "lib" / "pyoci"
+    base = tmp_path / "prefix" / LIBRARY
     code = f"import sys; sys.path.insert(0, {str(base)!r}); from pyoci import thirdparty"
     result = run(environment / "bin" / "python", "-ISBc", f"{code}; print(thirdparty.load('jsonschema').mark)")
     assert result.stdout == "from the environment\n", result.stderr

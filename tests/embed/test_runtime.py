@@ -32,7 +32,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pat
     for kind, option in (("embedded", []), ("plain", ["--no-embed"])):
         result = run(REPOSITORY / "hack" / "install", "--python", PYTHON, "--prefix", place / kind, *option)
         assert result.returncode == 0, result.stderr
-    assert (place / "embedded/lib/pyoci/embed/pyoci").exists(), (place / "embedded/lib/pyoci/embed/log").read_text()
+    linked = place / "embedded" / "lib/pyoci/current/embed"
+    assert (linked / "pyoci").exists(), (linked / "log").read_text()
     yield {kind: place / kind / "bin" / "pyoci" for kind in ("embedded", "plain")}
 
 
@@ -147,7 +148,7 @@ def test_a_reader_who_is_gone_is_no_crash(embedded: Path) -> None:
 @pytest.mark.needs_root
 def test_without_its_launcher_it_does_not_go_near_a_container(embedded: Path, bundle: Path) -> None:
     """It cannot start itself over as Python can, and does not try."""
-    bare = embedded.parent.parent / "lib/pyoci/embed/pyoci"
+    bare = embedded.parent.parent / "lib/pyoci/current/embed/pyoci"
     result = run(bare, "--root", bundle / "state", "run", "--bundle", bundle, "unsealed")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("pyoci: cannot seal the interpreter") and result.stderr.count("\n") == 1

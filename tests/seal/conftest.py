@@ -123,7 +123,7 @@ def programs(checkout: Path, place: Path) -> dict[str, Program]:
     subprocess.run([*install, str(place / "compiled"), "--no-embed"], **quiet)  # type: ignore[call-overload]
     subprocess.run([*install, str(place / "scripted"), "--no-compiler"], **quiet)  # type: ignore[call-overload]
     module = [PYTHON, "-P", "-c", "from pyoci.cli import main; main()"]
-    assert (place / "embedded" / "lib" / "pyoci" / "embed" / "pyoci").exists(), "needs python3-dev"
+    assert (place / "embedded" / "lib" / "pyoci" / "current" / "embed" / "pyoci").exists(), "needs python3-dev"
     return {
         "embedded": Program("embedded", [str(place / "embedded" / "bin" / "pyoci")], {}, place),
         "launcher": Program("launcher", [str(place / "compiled" / "bin" / "pyoci")], {}, place),
