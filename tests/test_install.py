@@ -335,6 +335,37 @@ def test_one_that_had_no_directory_to_itself_is_replaced(installed: Installed) -
     assert (installed.says(), installed.libraries()) == ("third", ["second", "third"])
 
 
+# --- who installs -----------------------------------------------------------------------------------------------------
+
+
+def test_the_callers_cdpath_leads_nowhere_else(checkout: Path, tmp_path: Path) -> None:
+    """With it, `cd` prints where it went, and what is relative may be somewhere else."""
+    Installed(checkout, tmp_path / "prefix").install("first")
+    shutil.rmtree(tmp_path / "prefix")
+    (tmp_path / "elsewhere" / "prefix").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "checkout" / "hack").mkdir(parents=True)
+    environment = {**os.environ, "CDPATH": f"{tmp_path}/elsewhere:{tmp_path}"}
+    command = ["checkout/hack/install", "--prefix", "prefix", "--no-compiler"]
+    result = run(*command, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert run(tmp_path / "prefix" / "bin" / "pyoci").stdout == "first\n"
+
+
+@pytest.mark.needs_compiler
+def test_the_callers_compiler_may_have_arguments(checkout: Path, tmp_path: Path) -> None:
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\necho "$1 $2" >>{tmp_path}/calls\nshift\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    installed = Installed(checkout, tmp_path / "prefix")
+    result = installed.install("first", "embedded", env={**os.environ, "CC": f"{wrapper} --with cc"})
+    assert result.returncode == 0, result.stderr
+    assert installed.says() == "first"
+    assert installed.program.read_bytes().startswith(b"\x7fELF")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert set(calls) == {"--with cc"}
+    assert len(calls) > 1, "the launcher, and what it starts"
+
+
 @pytest.mark.needs_root
 def test_other_users_can_run_it_whatever_the_umask(tmp_path_factory: pytest.TempPathFactory) -> None:
     place = Path("/tmp") / f"pyoci-install-{os.getpid()}"

@@ -32,7 +32,7 @@ class Broken(NamedTuple):
 
 
 NOT_SEALED = Edit("pyoci/seal/__init__.py", "    if near_container and not is_sealed():", "    if False:")
-NO_LAUNCHER = Edit("hack/install", 'compilers="${CC:-} musl-gcc cc"', "compilers=")
+NO_LAUNCHER = Edit("hack/install", "compile=yes", "compile=")
 
 BROKEN: dict[str, Broken] = {
     "interpreter": Broken(
