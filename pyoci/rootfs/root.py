@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from errno import EEXIST, ELOOP, ENOENT, ENOTDIR
+from errno import EEXIST, ELOOP, ENOENT
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
 
 _PATH = k.O_PATH | k.O_CLOEXEC
+_LINKS = 40  # that lead nowhere are followed on one way, as the kernel follows no more (path_resolution(7))
 
 
 class Root:
@@ -95,59 +96,76 @@ class Root:
         except OSError as error:
             if error.errno != ENOENT:
                 raise
-        parts = [part for part in path.split("/") if part and part != "."]
+        parts = _steps(path)
         if ".." in parts:
             raise PyociError(f"{path}: not there, and a path with .. is not made")
-        parent = self.make_directories(parts[:-1])
-        try:
-            return self.make_directory(parent, parts[-1]) if directory else self.make_file(parent, parts[-1])
-        finally:
-            k.close(parent)
+        return self._make(parts, directory, resolve)
 
     def make_directories(self, parts: list[str]) -> int:
-        """Open a directory, making what is missing of the way to it. Links count only in the part that is there."""
+        """Open a directory, making what is missing of the way to it."""
+        return self._make(parts, directory=True)
+
+    def _make(self, parts: list[str], directory: bool, resolve: int = 0) -> int:
+        """Open what a way leads to, making what is missing of it; its end is a directory or a file. Raises OSError.
+
+        Where something is to be made, there may be a link that leads to what is not there yet: /var/lock to /run/lock, with
+        an empty /run. Its target takes its place in the way, which is gone anew from the root on, by the kernel. So it ends in
+        the root, whatever the link says, and whoever exchanges what on the way meanwhile. What is mounted on a file goes over a
+        link itself.
+        """
+        for _ in range(1 if resolve & k.RESOLVE_NO_SYMLINKS else _LINKS):
+            fd, depth = self._open_there(parts, directory, resolve)
+            for position in range(depth, len(parts)):
+                if parts[position] == "..":  # of what is there by now
+                    break
+                folder = directory or position + 1 < len(parts)
+                try:
+                    below = (self.make_directory if folder else self.make_file)(fd, parts[position])
+                finally:
+                    k.close(fd)
+                fd = below
+                if folder and k.S_IFMT(k.fstat(fd).st_mode) == k.S_IFLNK:
+                    target = k.readlink("", dir_fd=fd)
+                    before = [] if target.startswith("/") else parts[:position]
+                    parts = [*before, *_steps(target), *parts[position + 1 :]]
+                    break
+            else:
+                return fd
+            k.close(fd)
+        raise OSError(ELOOP, k.strerror(ELOOP))
+
+    def _open_there(self, parts: list[str], directory: bool, resolve: int) -> tuple[int, int]:
+        """The part of a way that is there, and how many steps it has."""
         depth = len(parts)
         while True:
+            flags = _PATH | k.O_DIRECTORY if directory or depth < len(parts) else _PATH
             try:
-                fd = self.open("/".join(parts[:depth]) or "/", _PATH | k.O_DIRECTORY)
-                break
+                return self.open("/".join(parts[:depth]) or "/", flags, resolve), depth
             except OSError as error:
                 if error.errno != ENOENT or depth == 0:
                     raise
                 depth -= 1
-        for part in parts[depth:]:
-            try:
-                below = self.make_directory(fd, part)
-            finally:
-                k.close(fd)
-            fd = below
-        return fd
 
     def open_parent(self, path: str) -> tuple[int, str]:
         """The directory that an entry lies in, made if it is missing, and the entry's name."""
-        parts = [part for part in path.split("/") if part and part != "."]
+        parts = _steps(path)
         if not parts or ".." in parts:
             raise PyociError(f"{path}: not a path at which something can be made")
         return self.make_directories(parts[:-1]), parts[-1]
 
     @staticmethod
     def make_directory(parent: int, name: str) -> int:
+        """Make a directory and open it, or what was there before, a link as such."""
         try:
             k.mkdir(name, 0o755, dir_fd=parent)
         except OSError as error:
             if error.errno != EEXIST:
                 raise
-        try:
-            return k.open(name, _PATH | k.O_NOFOLLOW | k.O_DIRECTORY, dir_fd=parent)
-        except OSError as error:
-            if error.errno in (ENOTDIR, ELOOP):
-                raise PyociError(
-                    f"{name}: in the way of a directory there is a link that leads nowhere, or a file"
-                ) from None
-            raise
+        return k.open(name, _PATH | k.O_NOFOLLOW, dir_fd=parent)
 
     @staticmethod
     def make_file(parent: int, name: str) -> int:
+        """Make an empty file and open it, or what was there before, a link as such."""
         try:
             k.close(k.open(name, k.O_CREAT | k.O_EXCL | k.O_NOFOLLOW | k.O_CLOEXEC, 0o644, dir_fd=parent))
         except OSError as error:
@@ -156,9 +174,14 @@ class Root:
         return k.open(name, _PATH | k.O_NOFOLLOW, dir_fd=parent)
 
 
+def _steps(path: str) -> list[str]:
+    """The steps of a path, without those that have no meaning."""
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
 def _cleaned(path: str) -> str:
     """A path without what has no meaning in it."""
-    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+    return "/" + "/".join(_steps(path))
 
 
 def open_proc() -> int:

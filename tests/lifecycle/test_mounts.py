@@ -428,6 +428,18 @@ def test_a_symlink_to_a_missing_directory_is_followed_inside(container: Containe
         assert result.out == "file\n"
 
 
+@pytest.mark.parametrize("link", ["/run/lock", "../run/lock"])
+def test_a_symlink_into_an_empty_tmpfs(container: Container, volume: Path, link: str) -> None:
+    """Debian's /var/lock, with `--tmpfs /run`: what it leads to is made in the tmpfs."""
+    (container.rootfs / "var").mkdir(exist_ok=True)
+    (container.rootfs / "var" / "lock").symlink_to(link)
+    container.mounts.append(mount("/run", "tmpfs", "tmpfs"))
+    container.mounts.append(bind(volume, "/var/lock/volume", "bind"))
+    container.mounts.append(bind(volume / "file", "/var/lock/one/file", "bind"))
+    told = container.output("cat", "/run/lock/volume/file", "/run/lock/one/file", "/var/lock/volume/file")
+    assert told == "from the host\n" * 3
+
+
 def test_a_symlink_chain_without_end(container: Container, volume: Path) -> None:
     (container.rootfs / "one").symlink_to("two")
     (container.rootfs / "two").symlink_to("one")

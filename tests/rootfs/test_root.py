@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError
 from pyoci.rootfs.mounts import new_filesystem
 from pyoci.rootfs.root import Root, is_directory, open_proc
 from tests.forked import in_child
@@ -149,19 +148,98 @@ def test_what_is_missing_is_made(root: Root, image: Path, path: str, made: str) 
 
 
 @pytest.mark.parametrize("directory", [True, False])
-@pytest.mark.parametrize("path", ["/dangling", "/dangling/sub", "/dangling-deep", "/dir/../dangling"])
-def test_a_link_that_leads_nowhere_is_in_the_way(root: Root, image: Path, path: str, directory: bool) -> None:
-    """Neither followed, which would make something elsewhere, nor taken for the place itself."""
+@pytest.mark.parametrize(
+    ("path", "made"),
+    [
+        ("/dangling", "/none"),
+        ("/dangling/sub/er", "/none/sub/er"),
+        ("/dangling-deep", "/dir/none/none"),
+        ("/dangling-twice/x", "/dir/none/none/x"),
+        ("/dangling-up/x", "/none/x"),
+        ("/dir/sub/dangling-near/x", "/dir/none/x"),
+        ("/absolute/sub/dangling-near", "/dir/none"),
+        ("/dangling-out/x", "/none/x"),
+        ("/dangling-name", "{root}/none"),
+    ],
+)
+def test_a_link_that_leads_nowhere_yet(root: Root, image: Path, path: str, made: str, directory: bool) -> None:
+    """Debian's /var/lock leads to /run/lock, and /run is an empty tmpfs: what it leads to is made, within the root."""
+    for name, target in {
+        "dangling-twice": "dangling-deep",
+        "dangling-up": "../../../none",
+        "dir/sub/dangling-near": ".././none/",
+        "dangling-out": f"{'../' * 40}none",
+        "dangling-name": f"{image}/none",
+    }.items():
+        (image / name).symlink_to(target)
+    if not directory:
+        path, made = f"{path}/file", f"{made}/file"
+    fd = root.open_target(path, directory)
+    assert root.where(fd) == made.format(root=image)
+    assert is_directory(fd) == directory
+    os.close(fd)
+    assert sorted(os.listdir(image.parent)) == ["root", "secret"]
+
+
+@pytest.mark.parametrize("path", ["/dangling", "/dangling-deep", "/dangling/x/link"])
+def test_a_file_goes_over_a_link_itself(root: Root, image: Path, path: str) -> None:
+    """Over /etc/resolv.conf, which often is one: nothing has to be made where it leads."""
+    if path == "/dangling/x/link":
+        (image / "none/x").mkdir(parents=True)
+        (image / "none/x/link").symlink_to("elsewhere")
     before = sorted(image.rglob("*"))
-    try:
-        fd = root.open_target(path, directory)
-    except PyociError as error:
-        assert "link that leads nowhere" in error.message or ".." in error.message
-    else:
-        # The link itself, opened as such, is refused by whoever looks at what it is.
-        assert os.fstat(fd).st_mode & 0o170000 == 0o120000
-        os.close(fd)
+    fd = root.open_target(path, False)
+    assert os.fstat(fd).st_mode & 0o170000 == 0o120000
+    os.close(fd)
     assert sorted(image.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        ("none/../new", "/new"),
+        ("/none/../../../new", "/new"),
+        ("none/..", "/"),
+        ("none/a/b/../../c/../new", "/none/new"),
+        ("none/../link/../new", "/dir/none/new"),
+    ],
+)
+def test_dots_behind_a_link(root: Root, image: Path, target: str, place: str) -> None:
+    """They are gone as the kernel goes them, when what they are of is there."""
+    (image / "link").symlink_to("/dangling-deep")
+    (image / "dots").symlink_to(target)
+    for path, made in (("/dots", place), ("/dots/x", f"{place.rstrip('/')}/x")):
+        fd = root.open_target(path, True)
+        assert root.where(fd) == made
+        os.close(fd)
+    assert sorted(os.listdir(image.parent)) == ["root", "secret"]
+
+
+@pytest.mark.parametrize("path", ["/loop/x", "/loop-a", "/into-a-loop/x"])
+def test_links_in_a_circle(root: Root, image: Path, path: str) -> None:
+    (image / "into-a-loop").symlink_to("dir/../loop-b/y")
+    before = sorted(image.rglob("*"))
+    for directory in (True, False):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            root.open_target(path, directory)
+    assert sorted(image.rglob("*")) == before
+
+
+@pytest.mark.parametrize("directory", [True, False])
+def test_links_without_an_end(root: Root, image: Path, monkeypatch: pytest.MonkeyPatch, directory: bool) -> None:
+    """Each is there only when it is looked at, and leads to the next: it is given up as the kernel gives up."""
+    count = 0
+
+    def mkdir(name: str, mode: int, *, dir_fd: int) -> None:
+        nonlocal count
+        count += 1
+        os.symlink(f"/{name}+", name, dir_fd=dir_fd)
+        raise FileExistsError(17, "")
+
+    monkeypatch.setattr(k, "mkdir", mkdir)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        root.open_target("/new/x", directory)
+    assert count == 40
 
 
 @pytest.mark.parametrize("path", ["/none/../x", "/dir/none/../x", "/none/.."])
@@ -205,17 +283,79 @@ def test_somebody_makes_the_directory_first(root: Root, monkeypatch: pytest.Monk
     os.close(fd)
 
 
-@pytest.mark.parametrize("rival", ["/", "../..", "dir", "none"])
-def test_somebody_puts_a_link_first(root: Root, image: Path, monkeypatch: pytest.MonkeyPatch, rival: str) -> None:
-    """Between our look and our mkdir: what is there then must be a directory, not a link to one."""
+@pytest.mark.parametrize(
+    ("rival", "place"),
+    [
+        ("/", "/b"),
+        ("../..", "/b"),
+        ("dir", "/dir/b"),
+        ("none", "/none/b"),
+        ("/../secret-directory", "/secret-directory/b"),
+    ],
+)
+def test_somebody_puts_a_link_first(
+    root: Root, image: Path, monkeypatch: pytest.MonkeyPatch, rival: str, place: str
+) -> None:
+    """Between our look and our mkdir: it leads no further than any other link of the root."""
+    (image.parent / "secret-directory").mkdir()
+    real = k.mkdir
 
+    def mkdir(name: str, mode: int, *, dir_fd: int) -> None:
+        if name == "a":
+            os.symlink(rival, name, dir_fd=dir_fd)
+        real(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(k, "mkdir", mkdir)
+    fd = root.make_directories(["a", "b"])
+    assert root.where(fd) == place
+    os.close(fd)
+    assert os.listdir(image.parent / "secret-directory") == []
+
+
+@pytest.mark.parametrize("rival", ["dir", "none"])
+def test_somebody_puts_a_link_where_none_may_be(
+    root: Root, image: Path, monkeypatch: pytest.MonkeyPatch, rival: str
+) -> None:
     def mkdir(name: str, mode: int, *, dir_fd: int) -> None:
         os.symlink(rival, name, dir_fd=dir_fd)
         raise FileExistsError(17, "")
 
     monkeypatch.setattr(k, "mkdir", mkdir)
-    assert "link that leads nowhere, or a file" in refusal(root.make_directories, ["a", "b"])
-    assert not (image / "b").exists() and not (image / "dir/b").exists()
+    for path in ("/a", "/b/c"):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            root.open_target(path, True, k.RESOLVE_NO_SYMLINKS)
+    assert not (image / "none").exists()
+
+
+@pytest.mark.parametrize("where", ["the link", "before it", "behind it"])
+def test_somebody_exchanges_the_way_while_a_link_is_read(
+    root: Root, image: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """What is found anew by the target's names may be links by then: they end in the root, as all others."""
+    (image.parent / "victim").mkdir()
+    (image / "way").mkdir()
+    (image / "way/link").symlink_to("../run/lock")
+    (image / "run").mkdir()
+    real = k.readlink
+
+    def readlink(path: str, *, dir_fd: int) -> str:
+        target = real(path, dir_fd=dir_fd)
+        monkeypatch.undo()
+        if where == "the link":
+            (image / "way/link").unlink()
+            (image / "way/link").symlink_to(image.parent / "victim")
+        else:
+            name = "way" if where == "before it" else "run"
+            (image / name).rename(image / "away")
+            (image / name).symlink_to(image.parent / "victim")
+        return target
+
+    monkeypatch.setattr(k, "readlink", readlink)
+    fd = root.open_target("/way/link/x", True)
+    place = {"the link": "/run/lock/x", "before it": f"{image.parent}/run/lock/x"}
+    assert root.where(fd) == place.get(where, f"{image.parent}/victim/lock/x")
+    os.close(fd)
+    assert os.listdir(image.parent / "victim") == []
 
 
 def test_somebody_puts_a_link_where_a_file_is_made(root: Root, image: Path) -> None:

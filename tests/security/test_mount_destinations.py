@@ -46,6 +46,29 @@ def dangling(rootfs: Path, target: Path) -> str:
     return "/link"
 
 
+def dangling_in_the_middle(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(target / "new")
+    return "/link/below/that"
+
+
+def dangling_with_dots(rootfs: Path, target: Path) -> str:
+    (rootfs / "link").symlink_to(f"{UP}none/../..{target}/new")
+    return "/link/that"
+
+
+def dangling_chain(rootfs: Path, target: Path) -> str:
+    (rootfs / "one").symlink_to("two/new")
+    (rootfs / "two").symlink_to("/three/new")
+    (rootfs / "three").symlink_to(target)
+    return "/one/that"
+
+
+def growing(rootfs: Path, _: Path) -> str:
+    (rootfs / "link").symlink_to("none/link/link")
+    (rootfs / "none").symlink_to("link/none")
+    return "/link/that"
+
+
 def dots_after_a_link(rootfs: Path, target: Path) -> str:
     (rootfs / "deep").mkdir()
     (rootfs / "deep" / "link").symlink_to(target)
@@ -62,7 +85,10 @@ def working_directory(rootfs: Path, target: Path) -> str:
     return "/link/new"
 
 
-FORMS = [absolute, relative, in_the_middle, chain, dangling, dots_after_a_link, magic, working_directory]
+FORMS = [
+    *(absolute, relative, in_the_middle, chain, dangling, dots_after_a_link, magic, working_directory),
+    *(dangling_in_the_middle, dangling_with_dots, dangling_chain, growing),
+]
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "tmpfs"])
@@ -142,3 +168,36 @@ def test_mount_dest_race(
             if not directory.is_symlink():
                 subprocess.run(["rm", "-rf", *(str(one) for one in directory.glob(f"{container.id}-*"))], check=False)
     record_testsuite_property(f"rounds against {target} with {container.runtime.name}", len(results))
+
+
+@pytest.mark.needs_compiler
+@pytest.mark.parametrize("target", ["the canary", "the root"])
+def test_race_for_a_link_that_leads_nowhere(
+    container: Container,
+    canary: Canary,
+    volume: Path,
+    swap: Callable[[Path, Path], None],
+    mountpoints: list[str],
+    race_seconds: float,
+    target: str,
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    """What such a link leads to is made, and it is swapped all the time for one that leads out."""
+    made = f"{container.id}-made"
+    (volume / "nowhere").symlink_to(f"/{made}/here")
+    (volume / "link").symlink_to(canary.path if target == "the canary" else UP)
+    container.mounts.append(bind(volume, "/volume", "rbind"))
+    for name in mountpoints:
+        container.mounts.append(mount(f"/volume/nowhere/{name}/sub", "tmpfs", "tmpfs"))
+        container.mounts.append(bind(volume / "marker", f"/volume/nowhere/{name}-file", "bind"))
+    swap(volume / "nowhere", volume / "link")
+    deadline = time.monotonic() + race_seconds
+    rounds = 0
+    while time.monotonic() < deadline or rounds < 6:
+        result = container.run(args=["sh", "-c", f"cat /{made}/*/*/secret /{made}/*/*/*/secret 2>/dev/null; true"])
+        canary.is_untouched()
+        assert not [name for name in os.listdir("/") if name.startswith(container.id)]
+        assert "the host's own" not in result.out
+        subprocess.run(["rm", "-rf", str(container.rootfs / made)], check=True)
+        rounds += 1
+    record_testsuite_property(f"rounds for a link to nowhere against {target} with {container.runtime.name}", rounds)
