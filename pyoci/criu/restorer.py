@@ -36,6 +36,7 @@ from pyoci.criu.root import mount_points, prepare
 from pyoci.criu.service import CriuFailed, Service
 from pyoci.errors import PyociError, failed
 from pyoci.network import bring_up_loopback
+from pyoci.plan.devices import bound_nodes
 from pyoci.process.launcher import Launcher
 
 TYPE_CHECKING = False
@@ -95,7 +96,7 @@ class Restorer(Launcher):
             if mount.kind == "cgroup":
                 mounts |= cgroup_mounts(mount.destination, self.plan.cgroup_view)
         if self.plan.namespaces.has(k.CLONE_NEWUSER):
-            mounts |= {device.path: device.path for device in self.plan.devices}
+            mounts |= {path: path for path in bound_nodes(self.plan.devices)}
         asked = restore(
             options,
             self.plan,

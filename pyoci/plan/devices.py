@@ -58,6 +58,11 @@ def plan_devices(devices: Sequence[dict[str, Any]]) -> tuple[Device, ...]:
     return tuple(planned.values())
 
 
+def bound_nodes(devices: Sequence[Device]) -> list[str]:
+    """Where a container in a user namespace has the host's own nodes: it may make none, but for FIFOs."""
+    return [device.path for device in devices if device.type != "p"]
+
+
 def plan_links(host_has_kcore: bool) -> tuple[Link, ...]:
     """The links of /dev; `core` only where the kernel has one."""
     return (*LINKS, CORE_LINK) if host_has_kcore else LINKS

@@ -2,7 +2,7 @@
 """Fills /dev. Runs inside.
 
 Every node is made in the directory that was opened in the root, so a /dev that is a link of the image's leads nowhere
-else (CVE-2026-41579). Where nodes may not be made (user namespaces), the host's own are bound instead.
+else (CVE-2026-41579). Where nodes may not be made (user namespaces), the host's own are bound instead; a FIFO anybody may make.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TYPES = {"c": k.S_IFCHR, "b": k.S_IFBLK, "p": k.S_IFIFO}
 
 
 def make_devices(root: Root, devices: tuple[Device, ...], links: tuple[Link, ...], *, bind: bool) -> None:
-    """Make nodes, then links. `bind`: take the host's nodes rather than making any."""
+    """Make nodes, then links. `bind`: take the host's devices rather than making any."""
     if not devices and not links:
         return
     parents: dict[str, int] = {}
@@ -29,7 +29,7 @@ def make_devices(root: Root, devices: tuple[Device, ...], links: tuple[Link, ...
         for device in devices:
             try:
                 parent, name = _parent(root, parents, device.path)
-                if bind or not _make_node(parent, name, device):
+                if (bind and device.type != "p") or not _make_node(parent, name, device):
                     _bind_node(root, parent, name, device)
             except OSError as error:
                 raise failed(f"make device {device.path}", error) from None

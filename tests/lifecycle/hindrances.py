@@ -60,6 +60,7 @@ ORDINARY_USER: Rows = {
         "test_mount_options::test_two_mounts_at_one_place",
         "test_mount_options::test_what_belongs_to_a_namespace_of_the_hosts",
         "test_mounts::test_devpts_is_the_containers_own",
+        "test_namespaces::test_a_fifo_of_a_user_namespace",
         "test_namespaces::test_a_user_namespace_maps_ids",
         "test_namespaces::test_a_user_namespace_of_another_container",
         "test_namespaces::test_another_user_inside",

@@ -265,6 +265,13 @@ def test_devices_of_a_user_namespace_work(mapped: Container) -> None:
     assert mapped.sh("echo x > /dev/null; head -c 3 /dev/zero | wc -c; readlink /dev/ptmx").split() == ["3", "pts/ptmx"]
 
 
+@differs(runc="1.1.5 binds the host's FIFO of that name in a user namespace")
+def test_a_fifo_of_a_user_namespace(mapped: Container) -> None:
+    """It is the container's own: the host needs to have none, and one that it has is not shared."""
+    mapped.linux["devices"] = [{"path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 7, "gid": 8}]
+    assert mapped.output("stat", "-c", "%F %a %u:%g", "/dev/pipe") == "fifo 640 7:8\n"
+
+
 def test_the_program_may_not_act_as_the_hosts_root(mapped: Container) -> None:
     (mapped.rootfs / "roots").mkdir(mode=0o700)
     mapped.sh("! touch /roots/x 2> /dev/null; [ $(stat -c %u /roots) = 65534 ]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyoci.plan.devices import DEFAULT_DEVICES, LINKS, plan_devices, plan_links, sets_up_dev
+from pyoci.plan.devices import DEFAULT_DEVICES, LINKS, bound_nodes, plan_devices, plan_links, sets_up_dev
 from pyoci.plan.model import Device, Mount
 
 NAMES = ["null", "zero", "full", "random", "urandom", "tty"]
@@ -49,6 +49,11 @@ def test_the_configs_own_word_on_a_default_device() -> None:
     planned = plan_devices([{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o600, "uid": 7}])
     assert len(planned) == len(NAMES)
     assert planned[1] == Device(path="/dev/zero", type="c", major=1, minor=5, mode=0o600, uid=7)
+
+
+def test_nodes_of_the_host() -> None:
+    devices = (Device(path="/dev/b", type="b"), Device(path="/dev/p", type="p"), Device(path="/x/c", type="c"))
+    assert bound_nodes(devices) == ["/dev/b", "/x/c"]
 
 
 def test_ptmx_is_always_a_link() -> None:

@@ -172,6 +172,13 @@ def test_nodes_of_the_host_are_bound(image: Path, exists: bool) -> None:
     assert (image / "dev/zero").stat().st_size == 0
 
 
+def test_a_fifo_is_made_where_nodes_are_bound(image: Path) -> None:
+    """Anybody may; the host may have none of that name, and one that it has would be shared."""
+    made(image, Device(path="/dev/p", type="p", mode=0o622, gid=6), bind=True)
+    status = os.lstat(image / "dev/p")
+    assert (status.st_mode, status.st_gid) == (0o010622, 6)
+
+
 def test_where_making_nodes_is_forbidden_they_are_bound(image: Path) -> None:
     def inside(root: Root) -> bool:
         effective, permitted, inheritable = k.capget()
