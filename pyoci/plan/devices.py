@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pyoci.host import clean_path
 from pyoci.plan.model import Device, Link, Mount
 
 TYPE_CHECKING = False
@@ -44,10 +45,11 @@ def plan_devices(devices: Sequence[dict[str, Any]]) -> tuple[Device, ...]:
     """The default devices and those of the config, which win where they bear the same path. /dev/ptmx is always a link."""
     planned = {device.path: device for device in DEFAULT_DEVICES}
     for device in devices:
-        if device["path"] == "/dev/ptmx":
+        path = clean_path(device["path"])
+        if path == "/dev/ptmx":
             continue
-        planned[device["path"]] = Device(
-            path=device["path"],
+        planned[path] = Device(
+            path=path,
             type="c" if device["type"] == "u" else device["type"],
             major=device.get("major") or 0,
             minor=device.get("minor") or 0,

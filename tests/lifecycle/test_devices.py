@@ -89,6 +89,15 @@ def test_a_device_of_the_config_replaces_the_default(container: Container) -> No
     assert listing(container, "/dev/zero") == ["character special file 600 0:0 1:5"]
 
 
+@pytest.mark.parametrize("path", ["/dev//fuse", "/dev/../dev/fuse", "/etc/.././dev/fuse"])
+def test_a_device_by_another_spelling(container: Container, path: str) -> None:
+    container.linux["devices"] = [device(path, "c", 10, 229, fileMode=0o600), device("/dev//null", "c", 1, 3)]
+    assert listing(container, "/dev/fuse", "/dev/null") == [
+        "character special file 600 0:0 a:e5",
+        "character special file 666 0:0 1:3",
+    ]
+
+
 def test_a_device_outside_dev(container: Container) -> None:
     container.linux["devices"] = [device("/etc/null", "c", 1, 3)]
     assert listing(container, "/etc/null")[0].startswith("character special file")

@@ -51,6 +51,21 @@ def test_the_configs_own_word_on_a_default_device() -> None:
     assert planned[1] == Device(path="/dev/zero", type="c", major=1, minor=5, mode=0o600, uid=7)
 
 
+@pytest.mark.parametrize("path", ["/dev//zero", "/dev/./zero/", "//dev/../dev/zero", "/x/../dev/zero"])
+def test_a_path_by_another_spelling(path: str) -> None:
+    planned = plan_devices([{"path": path, "type": "c", "major": 1, "minor": 5, "fileMode": 0o600}])
+    assert planned == (
+        DEFAULT_DEVICES[0],
+        Device(path="/dev/zero", type="c", major=1, minor=5, mode=0o600),
+        *DEFAULT_DEVICES[2:],
+    )
+
+
+@pytest.mark.parametrize("path", ["/dev//ptmx", "/dev/pts/../ptmx"])
+def test_ptmx_by_another_spelling(path: str) -> None:
+    assert plan_devices([{"path": path, "type": "c", "major": 5, "minor": 2}]) == DEFAULT_DEVICES
+
+
 def test_nodes_of_the_host() -> None:
     devices = (Device(path="/dev/b", type="b"), Device(path="/dev/p", type="p"), Device(path="/x/c", type="c"))
     assert bound_nodes(devices) == ["/dev/b", "/x/c"]
