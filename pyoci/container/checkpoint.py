@@ -27,7 +27,7 @@ from pyoci.criu.service import CriuFailed, Service
 from pyoci.errors import ContainerNotFound, InvalidOperation, PyociError, UsageError, failed
 from pyoci.notify import INSIDE
 from pyoci.plan.cgroup_view import plan_cgroup_view
-from pyoci.plan.devices import bound_nodes, plan_devices
+from pyoci.plan.devices import bound_nodes, plan_devices, sets_up_dev
 from pyoci.plan.mounts import plan_mounts
 from pyoci.plan.namespaces import PROC_NAMES, plan_namespaces
 from pyoci.state import NOTIFY, PAUSED, RUNNING
@@ -135,7 +135,7 @@ def _look_at(container: Container, config: dict[str, Any]) -> Dumped:
     mounts = [mount for mount in planned if mount.kind == "bind"]
     places = []
     if namespaces.has(k.CLONE_NEWUSER):
-        places += bound_nodes(plan_devices(linux.get("devices") or ()))
+        places += bound_nodes(plan_devices(linux.get("devices") or (), sets_up_dev(planned)))
     if container.directory.has(NOTIFY):
         places.append(INSIDE)
     pid = state.init_process_pid

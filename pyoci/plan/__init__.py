@@ -102,7 +102,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         mounts=mounts,
         cgroup_view=plan_cgroup_view(cgroup, layout, bool(namespaces.new & k.CLONE_NEWCGROUP)),
         set_up_dev=set_up_dev,
-        devices=plan_devices(linux.get("devices") or ()) if set_up_dev else (),
+        devices=plan_devices(linux.get("devices") or (), set_up_dev),
         links=plan_links(host.has_kcore) if set_up_dev else (),
         hostname=config.get("hostname") or "",
         domainname=config.get("domainname") or "",

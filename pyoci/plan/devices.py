@@ -41,8 +41,11 @@ def sets_up_dev(mounts: Sequence[Mount]) -> bool:
     return not any(mount.kind == "bind" and mount.destination.rstrip("/") == "/dev" for mount in mounts)
 
 
-def plan_devices(devices: Sequence[dict[str, Any]]) -> tuple[Device, ...]:
-    """The default devices and those of the config, which win where they bear the same path. /dev/ptmx is always a link."""
+def plan_devices(devices: Sequence[dict[str, Any]], dev_is_ours: bool = True) -> tuple[Device, ...]:
+    """The default devices and those of the config, which win where they bear the same path. /dev/ptmx is always a link.
+
+    Into a /dev that is not ours to fill nothing is put: its owner has there what he wants to have.
+    """
     planned = {device.path: device for device in DEFAULT_DEVICES}
     for device in devices:
         path = clean_path(device["path"])
@@ -57,7 +60,7 @@ def plan_devices(devices: Sequence[dict[str, Any]]) -> tuple[Device, ...]:
             uid=device.get("uid") or 0,
             gid=device.get("gid") or 0,
         )
-    return tuple(planned.values())
+    return tuple(device for device in planned.values() if dev_is_ours or not device.path.startswith("/dev/"))
 
 
 def bound_nodes(devices: Sequence[Device]) -> list[str]:

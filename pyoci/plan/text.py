@@ -193,6 +193,8 @@ def _cgroup_view(view: CgroupView) -> Iterator[str]:
 
 
 def _devices(plan: Plan) -> Iterator[tuple[str, ...]]:
+    if not plan.set_up_dev:
+        yield "/dev", "as it is bound", "nothing is made in it"
     for device in plan.devices:
         number = "" if device.type == "p" else f"{device.major}:{device.minor}"
         yield device.path, f"{device.type} {number}", f"mode {device.mode:04o}, owner {device.uid}:{device.gid}"

@@ -13,6 +13,8 @@ import pytest
 from .configs import ENGINE_CAPABILITIES, bind, device_rule
 from .harness import Container
 
+differs = pytest.mark.differs
+
 
 def listing(container: Container, *paths: str) -> list[str]:
     """Type and mode, owner and device number of each path, as octal and hexadecimal as stat(1) gives them."""
@@ -126,6 +128,18 @@ def test_the_hosts_dev_as_a_whole(container: Container) -> None:
     container.mounts[:] = [entry for entry in container.mounts if not entry["destination"].startswith("/dev")]
     container.mounts.append(bind(host, "/dev", "rbind"))
     container.run().ok()
+    assert [path.name for path in host.iterdir()] == ["null"]
+
+
+@differs(runc="1.1.5 makes no devices at all then")
+def test_the_hosts_dev_as_a_whole_and_a_device_elsewhere(container: Container) -> None:
+    host = container.scratch / "dev"
+    host.mkdir()
+    os.mknod(host / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    container.mounts[:] = [entry for entry in container.mounts if not entry["destination"].startswith("/dev")]
+    container.mounts.append(bind(host, "/dev", "rbind"))
+    container.linux["devices"] = [device("/srv/fuse", "c", 10, 229, fileMode=0o600), device("/dev/fuse", "c", 10, 229)]
+    assert listing(container, "/srv/fuse") == ["character special file 600 0:0 a:e5"]
     assert [path.name for path in host.iterdir()] == ["null"]
 
 

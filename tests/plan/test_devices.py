@@ -51,6 +51,13 @@ def test_the_configs_own_word_on_a_default_device() -> None:
     assert planned[1] == Device(path="/dev/zero", type="c", major=1, minor=5, mode=0o600, uid=7)
 
 
+def test_a_dev_that_is_not_ours() -> None:
+    """config-linux.md, Devices: they MUST be available, and may lie anywhere."""
+    paths = ("/dev/x", "/dev/../dev//y", "/devices/x", "/x/dev/x", "/dev/../x")
+    planned = plan_devices([{"path": path, "type": "p"} for path in paths], False)
+    assert [device.path for device in planned] == ["/devices/x", "/x/dev/x", "/x"]
+
+
 @pytest.mark.parametrize("path", ["/dev//zero", "/dev/./zero/", "//dev/../dev/zero", "/x/../dev/zero"])
 def test_a_path_by_another_spelling(path: str) -> None:
     planned = plan_devices([{"path": path, "type": "c", "major": 1, "minor": 5, "fileMode": 0o600}])

@@ -187,8 +187,13 @@ def test_names_and_annotations() -> None:
 
 
 def test_a_dev_of_the_hosts_is_not_filled() -> None:
-    whole = planned(config(mounts=[{"destination": "/dev", "source": "/dev", "options": ["bind"]}]))
-    assert (whole.set_up_dev, whole.devices, whole.links) == (False, (), ())
+    whole = planned(
+        config(
+            mounts=[{"destination": "/dev", "source": "/dev", "options": ["bind"]}],
+            linux={"devices": [{"path": "/dev/x", "type": "p"}, {"path": "/etc/x", "type": "p"}]},
+        )
+    )
+    assert (whole.set_up_dev, [device.path for device in whole.devices], whole.links) == (False, ["/etc/x"], ())
     own = planned(
         config(mounts=[{"destination": "/dev", "type": "tmpfs"}], linux={"devices": [{"path": "/dev/x", "type": "p"}]})
     )
