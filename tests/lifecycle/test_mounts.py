@@ -282,6 +282,11 @@ def test_bind_with_many_flags(container: Container, volume: Path) -> None:
     assert {"ro", "nosuid", "nodev", "noexec"} <= mounted(container, "/data").options
 
 
+def test_bind_with_an_empty_option(container: Container, volume: Path) -> None:
+    container.mounts.append(bind(volume, "/data", "rbind", "", "ro"))
+    assert "ro" in mounted(container, "/data").options
+
+
 def test_ro_is_for_this_mount_alone(container: Container, volume: Path) -> None:
     """A remount without MS_BIND would make the whole file system of the host read-only."""
     container.mounts.append(bind(volume, "/data", "bind", "ro"))

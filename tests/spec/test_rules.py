@@ -53,7 +53,7 @@ FAULTS: tuple[Any, ...] = (
     ("uts-name", {"/domainname": "\u00e9" * 33}, ["/domainname"]),
     ("mount-on-root", {"/mounts/0/destination": "/a/..//."}, ["/mounts/0/destination"]),
     ("mount-on-root", {"/mounts/0/destination": "."}, ["/mounts/0/destination"]),
-    ("bind-with-data", {"/mounts/1/options": ["bind", "size=5", "ro", "x"]}, ["/mounts/1/options/1", "/mounts/1/options/3"]),
+    ("bind-with-data", {"/mounts/1/options": ["bind", "size=5", "ro", "x", ""]}, ["/mounts/1/options/1", "/mounts/1/options/3"]),
     ("bind-without-source", {"/mounts/1": {"destination": "/a", "options": ["rbind"]}}, ["/mounts/1"]),
     ("mount-type-bind", {"/mounts/1": {"destination": "/a", "type": "bind", "source": "/b"}}, ["/mounts/1/type"]),
     ("mount-mappings-halved", {"/mounts/1/uidMappings": [MAPPING]}, ["/mounts/1/uidMappings"]),

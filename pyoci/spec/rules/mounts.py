@@ -50,7 +50,7 @@ def bind_with_data(mount: Any, _: Any) -> Iterator[Finding]:
     # The kernel would ignore them, silently.
     if is_bind(mount):
         for index, option in enumerate(mount["options"]):
-            if option not in FLAG_OPTIONS:
+            if option and option not in FLAG_OPTIONS:  # an empty one says nothing
                 wrong = f"a bind mount takes no filesystem option, such as {quote(option)}"
                 yield f"/options/{index}", wrong, "options for all filesystems only"
 
