@@ -625,6 +625,14 @@ def test_a_masked_file_is_empty(container: Container) -> None:
     assert container.sh("cat /etc/passwd; stat -c %F /etc/passwd") == "character special file\n"
 
 
+@pytest.mark.parametrize("path", ["/proc/../etc/passwd", "/sys/kernel/../../etc/passwd", "/etc/../etc/passwd"])
+def test_a_masked_file_by_way_of_dots(container: Container, path: str) -> None:
+    masked(container, path)
+    container.linux["readonlyPaths"] = ["/proc/../etc"]
+    seen = container.sh("cat /etc/passwd; stat -c %F /etc/passwd; ! touch /etc/x 2> /dev/null")
+    assert seen == "character special file\n"
+
+
 def test_a_masked_directory_is_empty_and_readonly(container: Container) -> None:
     masked(container, "/etc")
     assert container.sh("ls /etc; ! touch /etc/x 2> /dev/null") == ""

@@ -422,6 +422,32 @@ def test_a_procfs_is_found_wherever_it_has_got_to(image: Path) -> None:
 
 
 @pytest.mark.needs_root
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/proc/../dir/file", "/dir/file"),
+        ("/proc/sys/../../dir/file", "/dir/file"),
+        ("/dir/../proc/sys", "/proc/sys"),
+        ("/proc/sys/../uptime", "/proc/uptime"),
+        ("/proc/../proc/uptime", "/proc/uptime"),
+    ],
+)
+def test_dots_lead_out_of_a_procfs(image: Path, path: str, place: str) -> None:
+    """What is found there is to be hidden, too: not there would pass for hidden."""
+    (image / "proc").mkdir()
+
+    def inside(root: Root) -> str:
+        _procfs_at(root, "proc")
+        (fd,) = root.open_kept(path)
+        found = root.where(fd)
+        os.close(fd)
+        root.forget()
+        return found
+
+    assert in_root(image, inside) == place
+
+
+@pytest.mark.needs_root
 def test_what_a_hook_mounts_over_it_is_what_is_meant_then(image: Path) -> None:
     (image / "proc").mkdir()
 
