@@ -7,7 +7,7 @@ else (CVE-2026-41579). Where nodes may not be made (user namespaces), the host's
 
 from __future__ import annotations
 
-from errno import EEXIST, EPERM
+from errno import EEXIST, EINVAL, ENOENT, EPERM
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, failed
@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.plan.model import Device, Link
 
+_ATTEMPTS = 8
 _TYPES = {"c": k.S_IFCHR, "b": k.S_IFBLK, "p": k.S_IFIFO}
 
 
@@ -102,11 +103,26 @@ def _bind_node(root: Root, parent: int, name: str, device: Device) -> None:
 
 
 def _make_link(parent: int, name: str, link: Link) -> None:
-    try:
-        k.symlink(link.target, name, dir_fd=parent)
-    except OSError as error:
-        if error.errno != EEXIST:
-            raise
-        if name == "ptmx":  # an image's own ptmx would be the host's: it must be the one of our devpts
+    """Make the link, or leave what is there. Another container that shares the root may be making the same one."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return k.symlink(link.target, name, dir_fd=parent)
+        except FileExistsError:
+            pass
+        # An image's own ptmx would be the host's: it must be the one of our devpts.
+        if name != "ptmx" or _is_link_to(parent, name, link.target):
+            return None
+        try:
             k.unlink(name, dir_fd=parent)
-            k.symlink(link.target, name, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+    raise OSError(EEXIST, k.strerror(EEXIST))
+
+
+def _is_link_to(parent: int, name: str, target: str) -> bool:
+    try:
+        return k.readlink(name, dir_fd=parent) == target
+    except OSError as error:
+        if error.errno not in (EINVAL, ENOENT):  # no link, or gone by now
+            raise
+        return False

@@ -149,6 +149,48 @@ def test_but_for_ptmx(image: Path, what: str) -> None:
     assert os.readlink(image / "dev/ptmx") == "pts/ptmx"
 
 
+def test_a_ptmx_that_is_right_is_left_alone(image: Path) -> None:
+    """It would be missing for a moment, and a file system that is read-only would not have it again."""
+    (image / "dev/ptmx").symlink_to("pts/ptmx")
+    before = os.lstat(image / "dev/ptmx").st_ino
+
+    def inside(root: Root) -> None:
+        k.mount_setattr(root.fd, k.MOUNT_ATTR_RDONLY)
+        make_devices(root, (), (LINKS[-1],), bind=False)
+
+    in_root(image, inside)
+    assert os.lstat(image / "dev/ptmx").st_ino == before
+
+
+@pytest.mark.parametrize("step", ["unlink", "symlink", "both"])
+def test_another_container_makes_the_same_ptmx(image: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """It comes first with each of our steps in turn."""
+    os.mknod(image / "dev/ptmx", 0o020666, os.makedev(5, 2))
+    real = {"unlink": k.unlink, "symlink": k.symlink}
+    rival = iter(("look", "made"))
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        if step != "symlink":
+            real["unlink"](name, dir_fd=dir_fd)
+        real["unlink"](name, dir_fd=dir_fd)
+
+    def symlink(target: str, name: str, *, dir_fd: int) -> None:
+        if step != "unlink" and next(rival, "") == "made":
+            os.symlink("pts/ptmx", name, dir_fd=dir_fd)
+        real["symlink"](target, name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(k, "unlink", unlink)
+    monkeypatch.setattr(k, "symlink", symlink)
+    made(image, links=LINKS[-1:])
+    assert os.readlink(image / "dev/ptmx") == "pts/ptmx"
+
+
+def test_a_ptmx_that_comes_back_each_time(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (image / "dev/ptmx").symlink_to("elsewhere")
+    monkeypatch.setattr(k, "unlink", lambda name, *, dir_fd: None)
+    assert refused(image, links=LINKS[-1:]) == "link /dev/ptmx to pts/ptmx: file exists"
+
+
 def test_the_failure_names_the_device_or_the_link(image: Path) -> None:
     (image / "file").touch()
     assert refused(image, Device(path="/file/x", type="c")) == "make device /file/x: not a directory"
