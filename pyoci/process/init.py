@@ -8,6 +8,8 @@ imported by then cannot be, and none of the container's files is ever taken for 
 
 from __future__ import annotations
 
+from errno import EINVAL
+
 from pyoci import jsontext
 from pyoci import syscalls as k
 from pyoci.errors import failed
@@ -241,8 +243,11 @@ class Init:
                 fd = k.openat2(
                     self.handed.proc, f"sys/{path}", k.O_WRONLY, resolve=k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS
                 )
-                k.write(fd, value.encode())
+                text = value.encode() or b"\n"  # of nothing the kernel would not hear
+                taken = k.write(fd, text)
                 k.close(fd)
+                if taken != len(text):  # of numbers it takes as many as there are to be, and says so
+                    raise OSError(EINVAL, k.strerror(EINVAL))
             except OSError as error:
                 raise failed(f"set sysctl {path.replace('/', '.')} = {value}", error) from None
 

@@ -92,6 +92,7 @@ ORDINARY_USER: Rows = {
         "test_namespaces::test_a_namespace_of_another_container",
         "test_namespaces::test_a_network_that_was_joined_is_left_as_it_is",
         "test_namespaces::test_a_pod",
+        "test_namespaces::test_an_empty_sysctl",
         "test_process_properties::test_exec_without_a_pid_namespace",
         "test_readiness::test_without_a_mount_namespace_there_is_no_way",
         "test_run::test_a_process_that_took_the_pid_of_init_is_left_alone",

@@ -352,6 +352,20 @@ def test_a_sysctl_of_a_namespace(container: Container, name: str, value: str) ->
     assert (path.read_text() if path.exists() else None) == before
 
 
+@differs(runc="1.1.5 writes an empty value as nothing, and leaves what was there")
+def test_an_empty_sysctl(containers: Containers) -> None:
+    """In a namespace that is joined: a pod's, in which another container has set it."""
+    first, second = containers(), containers()
+    path = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+    first.linux["sysctl"] = {"net.ipv4.ip_local_reserved_ports": "8080,9000-9002"}
+    first.launch()
+    assert first.exec("cat", path).ok().out == "8080,9000-9002\n"
+    want(second, "network", f"/proc/{first.pid}/ns/net")
+    second.mounts[:] = [entry for entry in second.mounts if entry["type"] != "sysfs"]
+    second.linux["sysctl"] = {"net.ipv4.ip_local_reserved_ports": ""}
+    assert second.output("cat", path) == "\n"
+
+
 @differs(runc="1.1.5 takes every dot for a separator")
 def test_a_sysctl_with_a_dot_in_a_name(container: Container) -> None:
     """With slashes as separators a dot is part of a name: an interface may be called lo.1."""

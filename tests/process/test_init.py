@@ -220,13 +220,32 @@ def test_kernel_parameters_go_to_the_kernel() -> None:
 def test_a_kernel_parameter_that_is_refused() -> None:
     def inside() -> list[str]:
         k.unshare(k.CLONE_NEWIPC | k.CLONE_NEWNET)
-        wrong = {"kernel.shmmax": "many"}, {"net.no_such": "1"}
+        wrong = {"kernel.shmmax": "many"}, {"net.no_such": "1"}, {"kernel.shmmax": "5 6"}, {"kernel.msgmax": ""}
         return [refusal(an_init(Channel(-1), linux={"sysctl": values}).set_sysctls) for values in wrong]
 
     assert in_child(inside) == [
         "set sysctl kernel.shmmax = many: invalid argument",
         "set sysctl net.no_such = 1: no such file or directory",
+        "set sysctl kernel.shmmax = 5 6: invalid argument",
+        "set sysctl kernel.msgmax = : invalid argument",
     ]
+
+
+@pytest.mark.needs_root
+def test_an_empty_kernel_parameter() -> None:
+    """A write of nothing would leave the value that a namespace has which is joined."""
+
+    def inside() -> list[str]:
+        k.unshare(k.CLONE_NEWNET)
+        one, name = an_init(Channel(-1)), "net/ipv4/ip_local_reserved_ports"
+        seen = []
+        for value in ("8080,9000-9002", ""):
+            one.plan = one.plan.replace(sysctl=((name, value),))
+            one.set_sysctls()
+            seen.append(Path("/proc/sys", name).read_text())
+        return seen
+
+    assert in_child(inside) == ["8080,9000-9002\n", "\n"]
 
 
 def test_what_a_hook_in_the_container_is_told() -> None:
