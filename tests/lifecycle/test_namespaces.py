@@ -165,6 +165,13 @@ class TestWithoutAMountNamespace:
         sharing.delete("--force").ok()
         sharing.leaves_nothing()
 
+    @differs(runc="1.1.5 leaves the propagation of such a root as it is, without a word")
+    @pytest.mark.parametrize("propagation", ["slave", "rshared"])
+    def test_its_root_has_no_propagation_of_its_own(self, sharing: Container, propagation: str) -> None:
+        sharing.linux["rootfsPropagation"] = propagation
+        sharing.create().refused("rootfsPropagation", "mount namespace")
+        sharing.leaves_nothing()
+
     def test_delete_takes_the_mounts_away(self, sharing: Container) -> None:
         volume = sharing.scratch / "volume"
         volume.mkdir()

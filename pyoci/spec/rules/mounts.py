@@ -126,9 +126,16 @@ def paths_without_mount_namespace(paths: Any, config: Any) -> Iterator[Finding]:
         yield "", "paths are hidden or protected without a mount namespace", '"mount" among linux.namespaces'
 
 
+def propagation_of_the_host(propagation: Any, config: Any) -> Iterator[Finding]:
+    # The root is no mount of its own then, and the one that it lies on is the host's.
+    if propagation and "mount" not in namespaces(config):
+        yield "", "a propagation of the root without a mount namespace", '"mount" among linux.namespaces'
+
+
 _NAMESPACES = ("/linux/namespaces",)
 _MOUNTS, _POSIX = "config.md, Mounts", "config.md, POSIX-platform Mounts"
 _MAPPINGS, _DEVICES = "config-linux.md, User namespace mappings", "config-linux.md, Devices"
+_PROPAGATION = "config-linux.md, Rootfs Mount Propagation"
 _MASKED, _READONLY = "config-linux.md, Masked Paths", "config-linux.md, Readonly Paths"
 
 RULES: tuple[Rule, ...] = (
@@ -149,4 +156,5 @@ RULES: tuple[Rule, ...] = (
     ("paths-relative", "/linux/readonlyPaths", (), _READONLY, paths_relative),
     ("paths-without-mount-namespace", "/linux/maskedPaths", _NAMESPACES, _MASKED, paths_without_mount_namespace),
     ("paths-without-mount-namespace", "/linux/readonlyPaths", _NAMESPACES, _READONLY, paths_without_mount_namespace),
+    ("propagation-of-the-host", "/linux/rootfsPropagation", _NAMESPACES, _PROPAGATION, propagation_of_the_host),
 )
