@@ -151,7 +151,7 @@ def _look_at(container: Container, config: dict[str, Any]) -> Dumped:
             pid=pid,
             rootfs=state.rootfs,
             freezer=state.cgroup_paths.get("freezer") or state.cgroup_paths.get("", ""),
-            binds=(*binds, *_cgroup_binds(config, state.cgroup_paths, namespaces)),
+            binds=(*binds, *_cgroup_binds(planned, state.cgroup_paths, namespaces)),
             masks=tuple(place for place, kind in masks if kind and not k.S_ISDIR(kind)),
             places=found,
             inodes={join.flag: k.stat(f"/proc/{pid}/ns/{PROC_NAMES[join.type]}").st_ino for join in namespaces.join},
@@ -208,8 +208,8 @@ def _resolved(root: int, path: str) -> tuple[str, int]:
         k.close(fd)
 
 
-def _cgroup_binds(config: dict[str, Any], paths: dict[str, str], namespaces: Namespaces) -> list[str]:
-    mounts = [mount for mount in config.get("mounts") or () if mount.get("type") == "cgroup"]
+def _cgroup_binds(planned: tuple[Mount, ...], paths: dict[str, str], namespaces: Namespaces) -> list[str]:
+    mounts = [mount for mount in planned if mount.kind == "cgroup"]
     if not mounts:
         return []
     view = plan_cgroup_view(
@@ -217,7 +217,7 @@ def _cgroup_binds(config: dict[str, Any], paths: dict[str, str], namespaces: Nam
         layout.read(),
         bool(namespaces.new & k.CLONE_NEWCGROUP),
     )
-    return [place for mount in mounts for place in cgroup_mounts(mount["destination"], view)]
+    return [place for mount in mounts for place in cgroup_mounts(mount.destination, view)]
 
 
 def _notified(notice: dict[str, Any], fd: int, status_fd: int) -> None:

@@ -20,7 +20,7 @@ from pyoci.container.options import RestoreOptions
 from pyoci.container.restore import restore
 from pyoci.criu import rpc, service
 from pyoci.criu.images import PLACES
-from pyoci.criu.options import CriuOptions
+from pyoci.criu.options import CriuOptions, Dumped, dump
 from pyoci.errors import PyociError
 from tests.container.boxes import Box, Failed
 from tests.criu.standin import install, session_keyring
@@ -95,6 +95,28 @@ def test_mounts_that_are_not_its_own(box: Box, criu: Criu, images: Path, tmp_pat
     box.run("sleep", "1000")
     save(box, images, leave_running=True)
     assert asked(tmp_path)["opts"]["ext_mnt"] == {"key": "/real", "val": "/real"}
+
+
+@pytest.mark.needs_cgroup_v1
+def test_cgroups_are_mounts_that_are_not_its_own(
+    box: Box, criu: Criu, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they are in truth, whatever the spelling; the type of a bind mount has no meaning."""
+    box.config["mounts"] += [
+        {"destination": "//cg/./", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+        {"destination": "/vol", "type": "cgroup", "source": ".", "options": ["bind"]},
+    ]
+    box.run("sleep", "1000")
+
+    def noted(options: CriuOptions, found: Dumped) -> dict[str, Any]:
+        (tmp_path / "binds").write_text(json.dumps(found.binds))
+        return dump(options, found)
+
+    monkeypatch.setattr("pyoci.container.checkpoint.dump", noted)
+    save(box, images, leave_running=True)
+    places = json.loads((tmp_path / "binds").read_text())
+    assert "/vol" in places and "/cg/memory" in places
+    assert [place for place in places if not place.startswith("/cg/") or "/./" in place] == ["/vol"]
 
 
 @pytest.fixture
