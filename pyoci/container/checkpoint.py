@@ -209,7 +209,7 @@ def _resolved(root: int, path: str) -> tuple[str, int]:
 
 
 def _cgroup_binds(planned: tuple[Mount, ...], paths: dict[str, str], namespaces: Namespaces) -> list[str]:
-    mounts = [mount for mount in planned if mount.kind == "cgroup"]
+    mounts = [mount for mount in planned if mount.kind == "cgroup" and mount.type == "cgroup"]
     if not mounts:
         return []
     view = plan_cgroup_view(

@@ -94,7 +94,7 @@ class Restorer(Launcher):
         mounts = self.mounts | extra_mounts
         for mount in self.plan.mounts:
             if mount.kind == "cgroup":
-                mounts |= cgroup_mounts(mount.destination, self.plan.cgroup_view)
+                mounts |= cgroup_mounts(mount.destination, self.plan.view_of(mount))
         if self.plan.namespaces.has(k.CLONE_NEWUSER):
             mounts |= {path: path for path in bound_nodes(self.plan.devices)}
         asked = restore(

@@ -91,6 +91,8 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         cgroup = _no_cgroup(linux)
     seccomp = plan_seccomp(linux["seccomp"], host.seccomp_flags) if linux.get("seccomp") else None
     set_up_dev = sets_up_dev(mounts)
+    own_cgroups = bool(namespaces.new & k.CLONE_NEWCGROUP)
+    mixed = layout.mode != "v2" and any(mount.kind == "cgroup" and mount.type == "cgroup2" for mount in mounts)
     return Plan(
         id=request.id,
         bundle=request.bundle,
@@ -100,7 +102,8 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         cgroup=cgroup,
         rootfs=_plan_rootfs(config, linux, namespaces, host, request),
         mounts=mounts,
-        cgroup_view=plan_cgroup_view(cgroup, layout, bool(namespaces.new & k.CLONE_NEWCGROUP)),
+        cgroup_view=plan_cgroup_view(cgroup, layout, own_cgroups),
+        cgroup2_view=plan_cgroup_view(cgroup, layout, own_cgroups, unified=True) if mixed else None,
         set_up_dev=set_up_dev,
         devices=plan_devices(linux.get("devices") or (), set_up_dev),
         links=plan_links(host.has_kcore) if set_up_dev else (),

@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from pyoci.cgroups.plan import CgroupPlan
 
 
-def plan_cgroup_view(cgroup: CgroupPlan, layout: Layout, namespaced: bool) -> CgroupView:
+def plan_cgroup_view(cgroup: CgroupPlan, layout: Layout, namespaced: bool, unified: bool = False) -> CgroupView:
     """One directory for each hierarchy, named as the host names it; controllers that share one get links to it.
 
-    A container without cgroups of its own is in ours, and sees them.
+    A container without cgroups of its own is in ours, and sees them. `unified`: cgroup v2 on a host that has v1 as well, or
+    alone: then there is one that nobody has mounted, and the container has nothing in it.
     """
-    if layout.mode == "v2":
-        top = layout.hierarchies[""]
-        path = cgroup.paths.get("", "")
-        if path and not namespaced:
-            path = top.mount_point
-        shown = CgroupHierarchy(name="", parameters=(), path=path, ours=top.directory(top.own) or "")
+    if unified or layout.mode == "v2":
+        path, ours = cgroup.paths.get("", ""), ""
+        if top := layout.hierarchies.get(""):
+            path = top.mount_point if path and not namespaced else path
+            ours = top.directory(top.own) or ""
+        shown = CgroupHierarchy(name="", parameters=(), path=path, ours=ours)
         return CgroupView(unified=True, namespaced=namespaced, hierarchies=(shown,))
     controllers: dict[str, list[str]] = {}
     for controller, hierarchy in layout.hierarchies.items():

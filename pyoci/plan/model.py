@@ -103,7 +103,7 @@ class CgroupHierarchy(Record):
 
 
 class CgroupView(Record):
-    """What mounts of type cgroup and cgroup2 show. `links` go beside the hierarchies (cpu -> cpu,cpuacct)."""
+    """What mounts of type cgroup or cgroup2 show. `links` go beside the hierarchies (cpu -> cpu,cpuacct)."""
 
     unified: bool
     namespaced: bool
@@ -207,7 +207,10 @@ class Hooks(Record):
 
 
 class Plan(Record):
-    """Everything that create and start will do, in order."""
+    """Everything that create and start will do, in order.
+
+    cgroup2_view: what mounts of type cgroup2 show, if that is something else than those of type cgroup do.
+    """
 
     id: str
     bundle: str
@@ -218,6 +221,7 @@ class Plan(Record):
     rootfs: Rootfs
     mounts: tuple[Mount, ...]
     cgroup_view: CgroupView
+    cgroup2_view: CgroupView | None = None
     set_up_dev: bool
     devices: tuple[Device, ...]
     links: tuple[Link, ...]
@@ -232,3 +236,7 @@ class Plan(Record):
     listen_fds: int = 0
     notifies: bool = False
     warnings: tuple[str, ...] = ()
+
+    def view_of(self, mount: Mount) -> CgroupView:
+        """What a cgroup mount shows."""
+        return self.cgroup2_view if mount.type == "cgroup2" and self.cgroup2_view else self.cgroup_view

@@ -64,8 +64,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, Iterable[str]]]:
     yield "network devices, moved into the container", [f"{one.name} as {one.inside}" for one in plan.net_devices]
     yield "root", _root(plan.rootfs)
     yield "mounts, in this order", _columns(_mount(mount) for mount in plan.mounts)
-    if any(mount.kind == "cgroup" for mount in plan.mounts):
-        yield "what the cgroup mount shows", _cgroup_view(plan.cgroup_view)
+    yield "what the cgroup mount shows", _cgroup_views(plan)
     yield "devices", _columns(_devices(plan))
     yield "cgroup: set when the root is complete", _cgroup_after(plan.cgroup)
     yield "hooks, before the root is entered", _hooks(plan, "prestart", "createRuntime", "createContainer")
@@ -183,6 +182,14 @@ def _attributes(present: int, absent: int) -> Iterator[str]:
 def _propagation(flags: int) -> str:
     kind = next((name for bit, name in _PROPAGATIONS if flags & bit), "unchanged")
     return ("r" if flags & k.MS_REC else "") + kind
+
+
+def _cgroup_views(plan: Plan) -> Iterator[str]:
+    shown: list[CgroupView] = []
+    for mount in plan.mounts:
+        if mount.kind == "cgroup" and (view := plan.view_of(mount)) not in shown:
+            shown.append(view)
+            yield from _cgroup_view(view)
 
 
 def _cgroup_view(view: CgroupView) -> Iterator[str]:

@@ -182,7 +182,7 @@ class Init:
         for place, mount in enumerate(self.plan.mounts):
             if mount.kind == "cgroup":
                 self.enter_cgroup_namespace()
-                mount_cgroups(self.mounter, mount, self.plan.cgroup_view)
+                mount_cgroups(self.mounter, mount, self.plan.view_of(mount))
             elif sources:
                 self.mounter.make(mount, sources.trees.get(place, -1), sources.user_namespaces.get(place, -1))
             else:

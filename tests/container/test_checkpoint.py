@@ -105,6 +105,7 @@ def test_cgroups_are_mounts_that_are_not_its_own(
     box.config["mounts"] += [
         {"destination": "//cg/./", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
         {"destination": "/vol", "type": "cgroup", "source": ".", "options": ["bind"]},
+        {"destination": "/cg2", "type": "cgroup2", "source": "cgroup", "options": ["ro"]},
     ]
     box.run("sleep", "1000")
 

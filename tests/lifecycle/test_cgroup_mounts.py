@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .configs import with_user_namespace
+from .configs import mount, with_user_namespace
 from .harness import Container
 from .test_mounts import parse_mountinfo
 
@@ -26,6 +26,20 @@ def on_v2() -> dict[str, Any]:
     if Path("/sys/fs/cgroup/cgroup.controllers").exists():
         return {}
     return {"wrapper": ["unshare", "--mount", "sh", "-ec", ON_V2, "sh"]}
+
+
+@pytest.mark.needs_cgroup_v1
+@pytest.mark.parametrize("namespaced", [True, False])
+def test_version_2_beside_version_1(container: Container, namespaced: bool) -> None:
+    if namespaced:
+        container.linux["namespaces"].append({"type": "cgroup"})
+    container.mounts.append(mount("/cgroup2", "cgroup2", "cgroup", "ro", "nosuid"))
+    container.resources.clear()
+    mountinfo, listing = container.sh("cat /proc/self/mountinfo; echo ---; ls /cgroup2").split("---\n")
+    kinds = {entry.point: entry.kind for entry in parse_mountinfo(mountinfo)}
+    assert (kinds["/cgroup2"], kinds["/sys/fs/cgroup/memory"]) == ("cgroup2", "cgroup")
+    assert "cgroup.procs" in listing.split()
+    assert (container.id in listing.split()) == (not namespaced)
 
 
 SCRIPT = """

@@ -69,6 +69,26 @@ def test_version_1(found: Layout) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("namespaced", "path"), [(True, "/sys/fs/cgroup/unified/box"), (False, "/sys/fs/cgroup/unified")]
+)
+def test_version_2_beside_version_1(namespaced: bool, path: str) -> None:
+    """As it would be alone: what the container has in v1 does not show."""
+    plan = CgroupPlan(
+        mode="hybrid", paths={"memory": "/m/box", "": "/sys/fs/cgroup/unified/box"}, directories=(), mount_points={}
+    )
+    view = plan_cgroup_view(plan, HYBRID, namespaced, unified=True)
+    (shown,) = view.hierarchies
+    assert (view.unified, view.namespaced, view.links) == (True, namespaced, ())
+    assert (shown.name, shown.parameters, shown.path) == ("", (), path)
+    assert shown.ours.startswith("/sys/fs/cgroup/unified")
+
+
+def test_version_2_where_nobody_has_mounted_it() -> None:
+    view = plan_cgroup_view(cgroup("v1", memory="/m/box"), V1, True, unified=True)
+    assert view.hierarchies == (CgroupHierarchy(name="", parameters=(), path="", ours=""),)
+
+
 def test_no_cgroups() -> None:
     view = plan_cgroup_view(cgroup("none"), Layout(mode="none", hierarchies={}), False)
     assert view == CgroupView(unified=False, namespaced=False, hierarchies=())

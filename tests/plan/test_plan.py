@@ -262,6 +262,16 @@ def test_the_view_of_the_cgroups(namespaced: bool, path: str) -> None:
     assert not planned(config(linux=linux), host(cgroups=layout.parse(hosts.V1, hosts.V1_SELF))).cgroup_view.unified
 
 
+def test_each_version_of_cgroups_has_its_view() -> None:
+    hybrid = host(cgroups=layout.parse(hosts.HYBRID, hosts.HYBRID_SELF))
+    first, second = ({"destination": f"/{kind}", "type": kind} for kind in ("cgroup", "cgroup2"))
+    plan = planned(config(mounts=[first, second, {**second, "source": "/a", "options": ["bind"]}]), hybrid)
+    assert [plan.view_of(mount).unified for mount in plan.mounts[:2]] == [False, True]
+    assert planned(config(mounts=[first]), hybrid).cgroup2_view is None
+    both = planned(config(mounts=[first, second]))
+    assert both.view_of(both.mounts[0]) is both.view_of(both.mounts[1]) is both.cgroup_view
+
+
 def test_a_filter() -> None:
     plan = planned(config(linux={"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}))
     assert plan.seccomp is not None

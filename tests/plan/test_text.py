@@ -246,6 +246,14 @@ def test_what_the_cgroup_mount_shows() -> None:
         "memory, bound from the host's: /m/us (read-only)",
         "cpu -> cpu,cpuacct",
     ]
+    second = CgroupView(
+        unified=True, namespaced=True, hierarchies=(CgroupHierarchy(name="", parameters=(), path="/cg2/box"),)
+    )
+    mounts = (*mounts, *(Mount(destination=f"/cg2-{n}", kind="cgroup", type="cgroup2") for n in range(2)))
+    both = PLAN.replace(mounts=mounts, cgroup_view=view, cgroup2_view=second)
+    assert lines_of(both, "what the cgroup mount shows")[3:] == [
+        "the unified hierarchy, of a cgroup namespace of its own: /cg2/box"
+    ]
 
 
 def test_a_filter(libseccomp: None) -> None:
@@ -343,6 +351,7 @@ NOT_SHOWN = {
         "rootfs",
         "mounts",
         "cgroup_view",
+        "cgroup2_view",
         "devices",
         "process",
     },
