@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from errno import ENOSPC
 
-from pyoci.errors import PyociError, failed
+from pyoci.errors import PyociError, failed, reason
 from pyoci.kernel import basic as k
 
 TYPE_CHECKING = False
@@ -20,7 +20,11 @@ _LIMIT = 1 << 20
 
 
 def make(rdt: IntelRdt) -> bool:
-    """Make the groups that are missing and set them up. Whether the class's group is ours to remove. Raises PyociError."""
+    """Make the groups that are missing and set them up. Whether the class's group is ours to remove. Raises PyociError.
+
+    A group that could not be set up is taken back, whoever it would have belonged to: it would be neither as the config has
+    it nor the default, and the next container that asks for the class would be told that it is there already.
+    """
     made = False
     try:
         if rdt.made_if_missing:
@@ -34,6 +38,16 @@ def make(rdt: IntelRdt) -> bool:
     except OSError as error:
         raise _failed(f"make the class of service {rdt.group}", error, rdt.group) from None
     try:
+        _set_up(rdt, made)
+    except BaseException as error:
+        if made:
+            _take_back(rdt.group, error)
+        raise
+    return made and rdt.own
+
+
+def _set_up(rdt: IntelRdt, made: bool) -> None:
+    try:
         if not made:
             _compare(rdt)
     except OSError as error:
@@ -44,7 +58,13 @@ def make(rdt: IntelRdt) -> bool:
             _make_directory(rdt.monitoring)
     except OSError as error:
         raise _failed(f"make the monitoring group {rdt.monitoring}", error, rdt.group) from None
-    return made and rdt.own
+
+
+def _take_back(group: str, error: BaseException) -> None:
+    try:
+        k.rmdir(group)  # and with it the monitoring groups in it
+    except OSError as problem:
+        error.add_note(f"undoing failed: remove {group}: {reason(problem)}")
 
 
 def set_schemata(group: str, lines: tuple[str, ...]) -> None:

@@ -15,13 +15,13 @@ from .conftest import REPOSITORY
 from .harness import Container, Runtime
 
 STAND_IN = """
-import shutil, sys
+import os, shutil, sys
 sys.path.insert(0, {library!r})
 from pyoci import cli, host, seal
 from pyoci.kernel import basic
 
 resctrl = {resctrl!r}
-gather, mkdir, rmdir = host.gather, basic.mkdir, basic.rmdir
+gather, mkdir, rmdir, write = host.gather, basic.mkdir, basic.rmdir, basic.write
 
 def gather_more(*arguments):
     found = gather(*arguments)
@@ -37,7 +37,13 @@ def mkdir_with_files(path, *arguments, **more):
 def rmdir_with_files(path, **more):
     shutil.rmtree(path) if path.startswith(resctrl) else rmdir(path, **more)
 
+def write_what_is_right(fd, content):
+    if b"L3:0=f1" in content and os.readlink("/proc/self/fd/%d" % fd).startswith(resctrl):
+        raise OSError(22, "a mask with a gap")
+    return write(fd, content)
+
 host.gather, basic.mkdir, basic.rmdir = gather_more, mkdir_with_files, rmdir_with_files
+basic.write = write_what_is_right
 seal.is_sealed = lambda: True
 cli.main()
 """
@@ -105,6 +111,17 @@ def test_a_create_that_fails_takes_it_back(box: Container, resctrl: Path) -> Non
     box.create(args=["/no/such/program"]).refused("/no/such/program")
     assert not (resctrl / box.id).exists()
     box.leaves_nothing()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_class_that_cannot_be_set_up_is_not_left_behind(box: Container, resctrl: Path, named: bool) -> None:
+    box.linux["intelRdt"] = {"l3CacheSchema": "L3:0=f1", **({"closID": "gold"} if named else {})}
+    box.create().refused("write L3:0=f1", "invalid argument")
+    assert [group.name for group in resctrl.iterdir() if group.is_dir()] == ["mon_groups"]
+    box.leaves_nothing()
+    box.linux["intelRdt"]["l3CacheSchema"] = "L3:0=f"
+    box.launch()
+    assert tasks(resctrl / ("gold" if named else box.id)) == [str(box.pid)]
 
 
 def test_a_class_that_is_not_there(box: Container, resctrl: Path) -> None:

@@ -94,6 +94,51 @@ def test_bandwidth_is_decimal(resctrl: Path) -> None:
         make(resctrl, closID="gold", memBwSchema="MB:0=64")
 
 
+def refuse(*_: object) -> int:
+    raise OSError(22, "Invalid argument")
+
+
+@pytest.mark.parametrize("rdt", [{"closID": "gold"}, {}])
+def test_a_group_that_could_not_be_set_up_is_taken_back(
+    resctrl: Path, monkeypatch: pytest.MonkeyPatch, rdt: dict[str, str]
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(PyociError, match=r"write L3:0=f1 to .*: invalid argument"):
+        patch.setattr(k, "write", refuse)
+        make(resctrl, **rdt, l3CacheSchema="L3:0=f1")
+    assert not (resctrl / rdt.get("closID", "web")).exists()
+    make(resctrl, **rdt, l3CacheSchema="L3:0=f")
+
+
+def test_nor_one_without_the_monitoring_that_was_asked_for(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_directory = k.mkdir
+
+    def mkdir(path: str, mode: int) -> None:
+        if "mon_groups" in path:
+            raise OSError(28, "No space left on device")
+        make_directory(path, mode)
+
+    monkeypatch.setattr(k, "mkdir", mkdir)
+    with pytest.raises(PyociError, match="make the monitoring group"):
+        make(resctrl, closID="gold", l3CacheSchema="L3:0=f", enableMonitoring=True)
+    assert not (resctrl / "gold").exists()
+
+
+def test_a_group_that_was_there_stays(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    k.mkdir(f"{resctrl}/gold", 0o755)
+    monkeypatch.setattr(k, "write", refuse)
+    with pytest.raises(PyociError, match="invalid argument"):
+        make(resctrl, closID="gold", l3CacheSchema="L3:0=7ff")
+    assert (resctrl / "gold").exists()
+
+
+def test_a_group_that_cannot_be_taken_back(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(k, "write", refuse)
+    monkeypatch.setattr(k, "rmdir", refuse)
+    with pytest.raises(PyociError) as caught:
+        make(resctrl, closID="gold", l3CacheSchema="L3:0=f1")
+    assert caught.value.__notes__ == [f"undoing failed: remove {resctrl}/gold: invalid argument"]
+
+
 def test_processes_enter_the_class_and_the_monitoring_group(resctrl: Path) -> None:
     make(resctrl, enableMonitoring=True)
     intel_rdt.enter(77, f"{resctrl}/web", f"{resctrl}/web/mon_groups/web")
@@ -112,19 +157,15 @@ def test_the_end(resctrl: Path) -> None:
 
 def test_the_kernels_own_words(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (resctrl / "info" / "last_cmd_status").write_text("Mask f1 has non-consecutive 1-bits\n")
-
-    def refuse(*_: object) -> int:
-        raise OSError(22, "Invalid argument")
-
     monkeypatch.setattr(k, "write", refuse)
     with pytest.raises(PyociError, match=r"invalid argument \(Mask f1 has non-consecutive 1-bits\)"):
         make(resctrl, schemata=["L3:0=f1"])
 
 
 def test_no_more_groups(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def have_none(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(k, "mkdir", refuse)
+    monkeypatch.setattr(k, "mkdir", have_none)
     with pytest.raises(PyociError, match="no more groups"):
         make(resctrl)
