@@ -68,13 +68,39 @@ def _take_back(group: str, error: BaseException) -> None:
 
 
 def set_schemata(group: str, lines: tuple[str, ...]) -> None:
-    """Set what a class of service may use; each line is about one resource. Raises PyociError."""
+    """Set what a class of service may use; each line is about one resource, and of two about the same the later one counts.
+    On failure all is as it was. Raises PyociError.
+
+    The kernel takes a domain only once in one write(2), so each line has its own.
+    """
     if not lines:
         return
+    path = f"{group}/schemata"
+    former = ""
     try:
-        _write(f"{group}/schemata", "".join(f"{line}\n" for line in lines))
+        if len(lines) > 1:
+            former = _read(path)
+        fd = k.open(path, k.O_WRONLY | k.O_CLOEXEC)
     except OSError as error:
-        raise _failed(f"write {' and '.join(lines)} to {group}/schemata", error, group) from None
+        raise _failed(f"open {path}", error, group) from None
+    try:
+        for number, line in enumerate(lines):
+            try:
+                k.write(fd, f"{line}\n".encode())
+            except OSError as error:
+                failure = _failed(f"write {line} to {path}", error, group)
+                if number:
+                    _put_back(path, former, failure)
+                raise failure from None
+    finally:
+        k.close(fd)
+
+
+def _put_back(path: str, former: str, failure: PyociError) -> None:
+    try:
+        _write(path, former)
+    except OSError as problem:
+        failure.add_note(f"undoing failed: write to {path} what was in it: {reason(problem)}")
 
 
 def enter(pid: int, group: str, monitoring: str) -> None:

@@ -98,6 +98,61 @@ def refuse(*_: object) -> int:
     raise OSError(22, "Invalid argument")
 
 
+class Schemata:
+    """The kernel's end of a schemata file: what is written adds to what is in force, each domain once in a write."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.values = {"L3": {"0": "7ff", "1": "7ff"}, "MB": {"0": "100"}}
+        self.writes: list[str] = []
+        monkeypatch.setattr(k, "write", self.take)
+        monkeypatch.setattr(intel_rdt, "_read", lambda path: self.text() if path.endswith("schemata") else "ok")
+
+    def text(self) -> str:
+        return "".join(
+            f"    {name}:{';'.join(f'{domain}={value}' for domain, value in domains.items())}\n"
+            for name, domains in self.values.items()
+        )
+
+    def take(self, _: int, content: bytes) -> int:
+        staged: dict[tuple[str, str], str] = {}
+        for line in content.decode().splitlines():
+            name, _, rest = line.strip().partition(":")
+            for pair in rest.split(";"):
+                domain, _, value = pair.partition("=")
+                if (name, domain) in staged or value == "f1":
+                    raise OSError(22, "Invalid argument")
+                staged[name, domain] = value
+        for (name, domain), value in staged.items():
+            self.values[name][domain] = value
+        self.writes.append(content.decode())
+        return len(content)
+
+
+def test_schemata_have_the_last_word(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Schemata(monkeypatch)
+    make(resctrl, l3CacheSchema="L3:0=f;1=f", memBwSchema="MB:0=20", schemata=["L3:0=1f", "MB:0=30"])
+    assert kernel.values == {"L3": {"0": "1f", "1": "f"}, "MB": {"0": "30"}}
+    assert kernel.writes == ["L3:0=f;1=f\n", "MB:0=20\n", "L3:0=1f\n", "MB:0=30\n"]
+
+
+def test_all_lines_or_none(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Schemata(monkeypatch)
+    before = kernel.text()
+    with pytest.raises(PyociError, match=r"write MB:0=f1 to .*schemata: invalid argument") as caught:
+        intel_rdt.set_schemata(str(resctrl), ("L3:0=f", "MB:0=f1"))
+    assert kernel.text() == before
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_what_cannot_be_put_back_is_told(resctrl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Schemata(monkeypatch)
+    monkeypatch.setattr(kernel, "text", lambda: "L3:0=f1\n")
+    with pytest.raises(PyociError) as caught:
+        intel_rdt.set_schemata(str(resctrl), ("L3:0=f", "MB:0=f1"))
+    note = f"undoing failed: write to {resctrl}/schemata what was in it: invalid argument"
+    assert caught.value.__notes__ == [note]
+
+
 @pytest.mark.parametrize("rdt", [{"closID": "gold"}, {}])
 def test_a_group_that_could_not_be_set_up_is_taken_back(
     resctrl: Path, monkeypatch: pytest.MonkeyPatch, rdt: dict[str, str]
