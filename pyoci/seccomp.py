@@ -50,6 +50,9 @@ FLAGS = {
 }
 DEFAULT_FLAG = "SECCOMP_FILTER_FLAG_SPEC_ALLOW"
 
+MOST_DATA = {ERRNO: 4095, TRACE: 0xFFFF}
+"""What an action can have along: of error numbers the kernel has none above (MAX_ERRNO), and the field has 16 bits."""
+
 _EPERM = 1
 _MAX_ARGUMENTS = 6
 _sock_fprog = Struct("@HP")
@@ -118,9 +121,12 @@ def _action(name: str, errno_return: int | None, where: str) -> int:
     if name not in ACTIONS:
         raise SpecError(f"{where}: {name!r} is no seccomp action")
     action = ACTIONS[name]
-    if action in (ERRNO, TRACE):
-        action |= (_EPERM if errno_return is None else errno_return) & 0xFFFF
-    return action
+    if action not in MOST_DATA:
+        return action
+    data = _EPERM if errno_return is None else errno_return
+    if not 0 <= data <= MOST_DATA[action]:  # cut to its size, it would be another number, or none: a call that succeeds
+        raise SpecError(f"{where}: {name} cannot give {data}: the highest is {MOST_DATA[action]}")
+    return action | data
 
 
 def _rule(entry: dict[str, Any], where: str) -> Rule:

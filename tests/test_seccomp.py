@@ -54,12 +54,24 @@ def test_no_default_action_and_no_rules_is_no_filter(empty: dict[str, Any]) -> N
         ({"errnoRet": 38}, 0x00050026),
         ({"action": "SCMP_ACT_TRACE", "errnoRet": 5}, 0x7FF00005),
         ({"action": "SCMP_ACT_TRACE"}, 0x7FF00001),
+        ({"errnoRet": 4095}, 0x00050FFF),
+        ({"action": "SCMP_ACT_TRACE", "errnoRet": 65535}, 0x7FF0FFFF),
         ({"action": "SCMP_ACT_KILL", "errnoRet": 5}, 0),
         ({"action": "SCMP_ACT_KILL_PROCESS"}, 0x80000000),
     ],
 )
 def test_actions(more: dict[str, Any], expected: int) -> None:
     assert plan({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", **more}).rules[0].action == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "number", "highest"),
+    [("SCMP_ACT_ERRNO", 4096, 4095), ("SCMP_ACT_ERRNO", 65536, 4095), ("SCMP_ACT_TRACE", 65536, 65535)],
+)
+def test_a_number_that_does_not_fit_is_not_cut(action: str, number: int, highest: int) -> None:
+    wrong = f"{action} cannot give {number}: the highest is {highest}"
+    assert refusal(rule("mkdir", action, errnoRet=number)) == f"linux.seccomp.syscalls[0]: {wrong}"
+    assert refusal(defaultAction=action, defaultErrnoRet=number) == f"linux.seccomp: {wrong}"
 
 
 def test_a_rule_that_does_what_happens_anyway_is_left_out() -> None:

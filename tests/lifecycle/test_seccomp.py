@@ -191,6 +191,17 @@ def test_a_broken_profile_is_refused(container: Container, broken: dict[str, Any
     container.leaves_nothing()
 
 
+@differs(runc="cuts it to 16 bits")
+@pytest.mark.parametrize(("action", "number"), [("ERRNO", 4096), ("ERRNO", 65536), ("TRACE", 65536)])
+def test_a_number_that_an_action_cannot_give(container: Container, action: str, number: int) -> None:
+    """Cut to its size, 65536 is 0: the call does nothing, and seems to have worked."""
+    profile(container, "ALLOW", rule(action, "mkdir", "mkdirat", errnoRet=number))
+    container.create().refused("/linux/seccomp/syscalls/0/errnoRet", str(number))
+    profile(container, action, rule("ALLOW", "execve"), defaultErrnoRet=number)
+    container.create().refused("/linux/seccomp/defaultErrnoRet", str(number))
+    container.leaves_nothing()
+
+
 @differs(runc="1.1.5 supports no flags")
 @pytest.mark.parametrize(
     "flag", ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"]

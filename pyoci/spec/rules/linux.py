@@ -21,6 +21,8 @@ IPC_PARAMETERS = frozenset(
 )  # fmt: skip
 MAX_INTERFACE = 15
 """Bytes of the name of a network interface (IFNAMSIZ less the NUL)."""
+MAX_ERRNO_RET = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 65535}
+"""The highest number that an action can give: of errors the kernel has none above (MAX_ERRNO), and the field has 16 bits."""
 
 
 def namespace_twice(items: Any, _: Any) -> Iterator[Finding]:
@@ -147,8 +149,13 @@ def seccomp_errno(rule: Any, _: Any) -> Iterator[Finding]:
     prefix = "defaultE" if "defaultAction" in rule else "e"
     action = rule.get("defaultAction", rule.get("action"))
     name = prefix + "rrnoRet"
-    if name in rule and action not in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
+    if name not in rule:
+        return
+    if action not in MAX_ERRNO_RET:
         yield f"/{name}", f"{action or 'no action'} gives no error number", "SCMP_ACT_ERRNO or SCMP_ACT_TRACE"
+    elif rule[name] > MAX_ERRNO_RET[action]:
+        # Cut to what fits, 65536 would be no error at all: a call that seems to succeed and does nothing.
+        yield f"/{name}", f"{action} cannot give the number {rule[name]}", f"at most {MAX_ERRNO_RET[action]}"
 
 
 def seccomp_notify(seccomp: Any, _: Any) -> Iterator[Finding]:
