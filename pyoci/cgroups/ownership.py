@@ -48,9 +48,11 @@ def _lines(mappings: Iterable[dict[str, int]]) -> Lines:
 
 
 def _is_writable_view(mount: dict[str, Any]) -> bool:
+    """The specification goes by the source, which says nothing else to the kernel."""
     place = "/" + "/".join(part for part in mount["destination"].split("/") if part not in ("", "."))
     return (
         mount.get("type") in ("cgroup", "cgroup2")
+        and mount.get("source") == "cgroup"
         and place == _MOUNT_POINT
         and not any(option in ("ro", "rro") for option in mount.get("options") or ())
     )

@@ -27,6 +27,8 @@ def owner(
     mappings: list[dict[str, int]] | None = None,
     uid: int = 0,
     destination: str = "/sys/fs/cgroup",
+    source: str | None = "cgroup",
+    fstype: str = "cgroup",
     found: layout.Layout = V2,
     rootless: bool = False,
     joined: tuple[tuple[int, int, int], ...] = (),
@@ -35,10 +37,12 @@ def owner(
         "process": {"user": {"uid": uid}},
         "mounts": [
             {"destination": "/proc", "type": "proc"},
-            {"destination": destination, "type": "cgroup", "options": list(options)},
+            {"destination": destination, "type": fstype, "options": list(options)},
         ],
         "linux": {"namespaces": [OWN] if namespaces is None else namespaces, "uidMappings": mappings},
     }
+    if source is not None:
+        config["mounts"][1]["source"] = source
     return plan(config, "box", found, rootless=rootless, joined_uids=joined).owner
 
 
@@ -46,6 +50,7 @@ def test_who_may_write_in_a_view_of_his_own() -> None:
     assert owner("rw") == 0
     assert owner(uid=33) == 33
     assert owner(destination="/sys//fs/./cgroup/") == 0
+    assert owner(fstype="cgroup2") == 0
     assert owner(namespaces=[OWN, USERS], mappings=MAPPINGS) == 100_000
     assert owner(namespaces=[OWN, USERS], mappings=MAPPINGS, uid=1000) == 5000
 
@@ -56,6 +61,9 @@ def test_whose_cgroup_stays_ours() -> None:
     assert owner(namespaces=[]) == -1
     assert owner(namespaces=[{"type": "cgroup", "path": "/proc/1/ns/cgroup"}]) == -1
     assert owner(destination="/mnt") == -1
+    assert owner(source="cgroup2", fstype="cgroup2") == -1
+    assert owner(source=None) == -1
+    assert owner(fstype="tmpfs") == -1
     assert owner(found=V1) == -1
     assert owner(rootless=True) == -1
     assert owner(namespaces=[OWN, USERS], mappings=MAPPINGS, uid=1001) == -1

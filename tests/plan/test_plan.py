@@ -291,7 +291,7 @@ def test_mappings_beside_a_user_namespace_to_be_joined() -> None:
 
 def test_whose_a_cgroup_is_in_a_joined_user_namespace() -> None:
     linux = {"namespaces": [{"type": kind} for kind in ("mount", "cgroup")] + [{"type": "user", "path": "/run/users"}]}
-    mounts = [{"destination": "/sys/fs/cgroup", "type": "cgroup"}]
+    mounts = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}]
     there = host(joined_maps=(((0, 1000, 10),), ()))
     assert planned(config(linux=linux, mounts=mounts), there).cgroup.owner == 1000
     assert planned(config(linux=linux, mounts=mounts)).cgroup.owner == -1
