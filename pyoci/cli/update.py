@@ -75,6 +75,8 @@ stands for no change; but a pids limit, a burst or an idle of 0 is one.""",
 _SCHEMATA = (("l3-cache-schema", "l3CacheSchema"), ("mem-bw-schema", "memBwSchema"))
 _UNITS = "bkmgtp"
 _MAX_SIZE = 16 << 20
+_MAX_INT64 = (1 << 63) - 1
+"""Properties of linux.resources have 64 bits, and most of them a sign; 19 digits are no more than that without one."""
 
 
 def run(call: Call, log: Log) -> int:
@@ -111,16 +113,28 @@ def _read(file: str) -> str:
 
 
 def _number(name: str, text: str) -> int:
+    return _in_bounds(name, text, _whole(name, text))
+
+
+def _natural(name: str, text: str) -> int:
+    number = _whole(name, text)
+    if number < 0:
+        raise UsageError(f"update: --{name} is {text!r}, and not a number from 0 on")
+    return number
+
+
+def _whole(name: str, text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
         raise UsageError(f"update: --{name} is {text!r}, and not a number")
     return int(text)
 
 
-def _natural(name: str, text: str) -> int:
-    number = _number(name, text)
-    if number < 0:
-        raise UsageError(f"update: --{name} is {text!r}, and not a number from 0 on")
+def _in_bounds(name: str, text: str, number: int) -> int:
+    if not -_MAX_INT64 <= number <= _MAX_INT64:
+        raise UsageError(
+            f"update: --{name} is {text!r}, which is beyond the highest number that it can be, {_MAX_INT64}"
+        )
     return number
 
 
@@ -136,7 +150,7 @@ def _size(name: str, text: str) -> int:
     if not (known and (whole + fraction).isascii() and (whole + fraction).isdigit() and len(digits) <= 19):
         raise UsageError(f"update: --{name} is {text!r}, and not {_SIZE}")
     scale: int = 1024 ** _UNITS.index((unit or "b")[0])
-    return int(float(digits) * scale) if fraction else int(whole) * scale
+    return _in_bounds(name, text, int(float(digits) * scale) if fraction else int(whole) * scale)
 
 
 def _text(name: str, text: str) -> str:

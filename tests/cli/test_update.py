@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,26 @@ def test_sizes(text: str, expected: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="update: --memory is "):
         asked("--memory", text)
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--memory", "9999999999999999999p"), ("--memory-swap", "8192p"), ("--memory-reservation", "9223372036854775808"),
+     ("--memory", "8191.99999999999999p"), ("--cpu-quota", "-9999999999999999999"), ("--pids-limit", "9223372036854775808")],
+)  # fmt: skip
+def test_what_is_beyond_all_bounds(option: str, text: str) -> None:
+    message = f"update: {option} is '{text}', which is beyond the highest number that it can be, 9223372036854775807"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        asked(option, text)
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--memory", "9223372036854775807"), ("--memory-swap", "8191p"), ("--cpu-quota", "-9223372036854775807"),
+     ("--cpu-share", "9999999999999999999")],
+)  # fmt: skip
+def test_what_is_just_within_them(option: str, text: str) -> None:
+    asked(option, text)
 
 
 @pytest.mark.parametrize(
