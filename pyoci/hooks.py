@@ -62,6 +62,7 @@ OUTPUT_LIMIT = 64 * 1024
 
 _CHUNK = 16 * 1024
 _SLICE = 0.01  # seconds between two looks at a hook that no pidfd announces
+_LONGEST_WAIT = 3600.0  # seconds until the next look at the time: poll(2) counts milliseconds in an int
 _DRAIN = 64  # reads after the end of a hook: enough for a full pipe, and an end even if someone keeps writing
 _LAST_FD = 0xFFFFFFFF
 
@@ -104,6 +105,7 @@ class _Run:
         timeout = hook.get("timeout")
         self.timeout = float(timeout) if timeout else None
         self.deadline: float | None = None
+        self.reaped = False
         self.outputs: dict[int, bytearray] = {}
         arguments = [encode(item) for item in hook.get("args") or [self.path]]
         environment = [encode(item) for item in hook.get("env") or default_env or ()]
@@ -136,9 +138,18 @@ class _Run:
                 waitpid(self.pid, 0)
                 raise HookFailed(f"fork/exec {self.path}: {_lower(strerror(int(refusal)))}")
             self._converse(state_json)
+        except HookFailed:
+            raise  # it has ended
         except OSError as error:
             self._kill()
             raise HookFailed(f"wait for {self.path}: {reason(error)}") from None
+        except BaseException as error:
+            # An interrupt: what the hook was run for is undone, and in its own session it would not hear of that.
+            try:
+                self._kill()
+            except HookFailed as problem:
+                error.add_note(problem.message)
+            raise
         finally:
             _close_all(self.stdin, self.stdout, self.stderr, self.verdict, self.pidfd)
 
@@ -165,7 +176,7 @@ class _Run:
                         self.stdin = -1
                 elif fd in self.outputs and not self._keep(fd):
                     waiting.unregister(fd)
-            status = _ended(self.pid)
+            status = self._ended()
             if status is None and self.deadline is not None and monotonic() >= self.deadline:
                 self._kill()
                 break
@@ -176,7 +187,7 @@ class _Run:
 
     def _patience(self) -> float | None:
         """How long to wait for an event, in milliseconds; None is for ever."""
-        left = None if self.deadline is None else max(0.0, self.deadline - monotonic())
+        left = None if self.deadline is None else min(max(0.0, self.deadline - monotonic()), _LONGEST_WAIT)
         if self.pidfd < 0:
             left = _SLICE if left is None else min(left, _SLICE)
         # One more, as poll(2) counts whole milliseconds and would come back just before the time.
@@ -205,14 +216,30 @@ class _Run:
             if not ready.poll(0) or not self._keep(fd):
                 break
 
+    def _ended(self) -> int | None:
+        """Reap the hook if it has ended: its status, or None."""
+        done, status = waitpid(self.pid, WNOHANG)
+        if not done:
+            return None
+        self.reaped = True
+        return status
+
     def _kill(self) -> None:
-        """End the hook and its process group, and reap it."""
+        """End the hook and its process group, and reap it. Once it was reaped, the number is not its any more."""
+        if self.reaped:
+            return
         try:
-            kill(-self.pid, SIGKILL)
+            for target in (-self.pid, self.pid):  # it may not have got to its own session yet
+                try:
+                    kill(target, SIGKILL)
+                except OSError as error:
+                    if error.errno != ESRCH:
+                        raise
             waitpid(self.pid, 0)
         except OSError as error:
-            if error.errno not in (ESRCH, ECHILD):
+            if error.errno != ECHILD:
                 raise HookFailed(f"kill {self.path}: {reason(error)}") from None
+        self.reaped = True
 
     def _how(self, status: int | None) -> str:
         """The end of the hook in words; None stands for ours."""
@@ -264,11 +291,6 @@ def _pidfd(pid: int) -> int:
         return pidfd_open(pid)
     except OSError:
         return -1
-
-
-def _ended(pid: int) -> int | None:
-    done, status = waitpid(pid, WNOHANG)
-    return status if done else None
 
 
 def _feed(fd: int, rest: memoryview) -> int:

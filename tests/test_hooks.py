@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pyoci import hooks
 from pyoci.errors import HookFailed
 from pyoci.hooks import OUTPUT_LIMIT, run_hooks
 from tests.forked import in_child
@@ -127,6 +128,63 @@ def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("confined", [False, True])
+def test_a_timeout_longer_than_poll_can_wait(confined: bool) -> None:
+    run_hooks("prestart", [shell("sleep 0.1", timeout=2**31 - 1)], STATE, confined=confined)
+
+
+def test_an_interrupt_ends_the_hook_as_well(tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            script = f"echo $$ > {tmp_path}/hook; sleep 600 & echo $! > {tmp_path}/child; kill -USR1 $PPID; wait"
+            run_hooks("createRuntime", [shell(script)], STATE)
+    finally:
+        signal.signal(signal.SIGUSR1, former)
+    assert not Path(f"/proc/{(tmp_path / 'hook').read_text().strip()}").exists()
+    assert ends_soon(int((tmp_path / "child").read_text()))
+
+
+def test_an_interrupt_before_the_hook_is_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no leader of a group then, and the signal to the group reaches nobody."""
+    started: list[int] = []
+
+    def wait_for_ever(*_: object) -> None:
+        try:
+            time.sleep(30)
+        finally:
+            os._exit(0)
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    def remember() -> int:
+        started.append(os.fork())
+        return started[-1]
+
+    monkeypatch.setattr(hooks, "_become", wait_for_ever)
+    monkeypatch.setattr(hooks, "fork", remember)
+    monkeypatch.setattr(hooks, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_hooks("createRuntime", [{"path": "/bin/true"}], STATE)
+    assert not Path(f"/proc/{started[0]}").exists()
+
+
+def test_what_a_hook_leaves_behind_outlives_an_interrupt_after_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hooks._Run, "_drain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_hooks("poststart", [shell(f"sleep 600 & echo $! > {tmp_path}/pid")], STATE)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("confined", [False, True])
 def test_a_grandchild_with_the_output_is_not_waited_for(tmp_path: Path, confined: bool) -> None:
     run_hooks("poststart", [shell(f"sleep 600 & echo $! > {tmp_path}/pid", timeout=60)], STATE, confined=confined)
     pid = int((tmp_path / "pid").read_text())
@@ -144,8 +202,8 @@ def test_a_hook_that_closes_its_streams_is_waited_for(confined: bool) -> None:
 
 def test_on_failure_goes_on() -> None:
     seen: list[str] = []
-    hooks = [{"path": "/bin/false"}, {"path": "/bin/true"}, {"path": "/bin/false"}]
-    run_hooks("poststop", hooks, STATE, on_failure=lambda error: seen.append(error.message))
+    listed = [{"path": "/bin/false"}, {"path": "/bin/true"}, {"path": "/bin/false"}]
+    run_hooks("poststop", listed, STATE, on_failure=lambda error: seen.append(error.message))
     assert [text.partition(":")[0] for text in seen] == [
         "error running poststop hook #0",
         "error running poststop hook #2",
@@ -162,13 +220,13 @@ def test_nothing_stays_open() -> None:
 def test_needs_no_import_inside() -> None:
     def inside() -> list[str]:
         seen: list[str] = []
-        hooks = [
+        listed = [
             shell("printf '\\377'; exit 1"),
             {"path": "/none"},
             shell("kill -SEGV $$"),
             shell("sleep 9", timeout=1),
         ]
-        run_hooks("startContainer", hooks, STATE, on_failure=lambda error: seen.append(error.message))
+        run_hooks("startContainer", listed, STATE, on_failure=lambda error: seen.append(error.message))
         return seen
 
     messages = in_child(inside, sealed=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from .configs import without_namespace
-from .harness import Container, eventually, is_gone_or_zombie, namespace_of
+from .harness import PATIENCE, Container, eventually, is_gone_or_zombie, namespace_of
 
 differs = pytest.mark.differs
 
@@ -343,6 +344,28 @@ def test_a_hook_within_its_time(container: Container, notes: Path) -> None:
     add(container, "createRuntime", hook(f"touch {notes}/ran", timeout=60))
     container.create().ok()
     assert (notes / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["createRuntime", "startContainer", "poststart"])
+def test_the_longest_time_that_there_is(container: Container, kind: str) -> None:
+    """In milliseconds it is more than poll(2) can wait."""
+    add(container, kind, hook("true", timeout=2147483647))
+    live(container)
+
+
+def test_an_interrupted_create_takes_its_hook_along(container: Container, notes: Path) -> None:
+    """In its own session, it would not hear of it."""
+    if container.runtime.name != "pyoci":
+        pytest.skip("an interrupt ends it where it is, and nothing is undone")
+    add(container, "createRuntime", hook(f"echo $$ > {notes}/hook; exec sleep 1000"))
+    container.write_config()
+    create = container.background("create", "--bundle", str(container.bundle), container.id)
+    eventually("the hook", lambda: (notes / "hook").exists() and (notes / "hook").read_text())
+    create.send_signal(signal.SIGINT)
+    assert create.wait(PATIENCE) != 0
+    pid = int((notes / "hook").read_text())
+    eventually("the end of the hook", lambda: is_gone_or_zombie(pid))
+    container.leaves_nothing()
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
