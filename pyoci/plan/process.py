@@ -37,6 +37,7 @@ RLIMITS = {
 
 # runc gives the first process this umask when the config is silent, and images have come to rely on it.
 DEFAULT_UMASK = 0o022
+_UMASK_BITS = 0o777
 
 
 def plan_process(
@@ -78,7 +79,7 @@ def plan_process(
         uid=user.get("uid") or 0,
         gid=user.get("gid") or 0,
         groups=tuple(user.get("additionalGids") or ()),
-        umask=next(umask for umask in umasks if umask is not None),
+        umask=next(umask for umask in umasks if umask is not None) & _UMASK_BITS,  # umask(2) passes over the others
         terminal=bool(process.get("terminal")),
         console_size=(size.get("height") or 0, size.get("width") or 0),
         no_new_privileges=bool(process.get("noNewPrivileges")),

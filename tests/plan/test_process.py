@@ -105,6 +105,11 @@ def test_the_umask_of_an_exec(user: dict[str, Any], containers: int | None, umas
     assert process.umask == umask
 
 
+@pytest.mark.parametrize(("umask", "kept"), [(0o7022, 0o22), (2**31, 0), (2**32 - 1, 0o777)])
+def test_bits_that_no_umask_has(umask: int, kept: int) -> None:
+    assert planned(user={"umask": umask}).umask == kept
+
+
 def test_capabilities() -> None:
     sets = {"bounding": ["CAP_KILL", "CAP_SYS_ADMIN"], "effective": ["CAP_KILL"]}
     held = planned(capabilities=sets).capabilities
