@@ -38,6 +38,7 @@ RLIMITS = {
 # runc gives the first process this umask when the config is silent, and images have come to rely on it.
 DEFAULT_UMASK = 0o022
 _UMASK_BITS = 0o777
+_MOST_GROUPS = 65536  # NGROUPS_MAX of linux/limits.h
 
 
 def plan_process(
@@ -71,6 +72,11 @@ def plan_process(
         if value:
             warnings.append(f"/process/{pointer} is left out: it is for Windows")
     _check_labels(process, host)
+    groups = tuple(user.get("additionalGids") or ())
+    if len(groups) > _MOST_GROUPS:
+        raise SpecError(
+            f"/process/user/additionalGids: {len(groups)} groups are more than a process can have, which is {_MOST_GROUPS}"
+        )
     umasks = (user.get("umask"), default_umask, DEFAULT_UMASK)
     return Process(
         args=tuple(process.get("args") or ()),
@@ -78,7 +84,7 @@ def plan_process(
         cwd=process.get("cwd") or "/",
         uid=user.get("uid") or 0,
         gid=user.get("gid") or 0,
-        groups=tuple(user.get("additionalGids") or ()),
+        groups=groups,
         umask=next(umask for umask in umasks if umask is not None) & _UMASK_BITS,  # umask(2) passes over the others
         terminal=bool(process.get("terminal")),
         console_size=(size.get("height") or 0, size.get("width") or 0),

@@ -110,6 +110,12 @@ def test_bits_that_no_umask_has(umask: int, kept: int) -> None:
     assert planned(user={"umask": umask}).umask == kept
 
 
+def test_more_groups_than_a_process_can_have() -> None:
+    assert len(planned(user={"additionalGids": [7] * 65536}).groups) == 65536
+    with pytest.raises(SpecError, match="/process/user/additionalGids: 65537 groups are more than a process can have"):
+        planned(user={"additionalGids": [7] * 65537})
+
+
 def test_capabilities() -> None:
     sets = {"bounding": ["CAP_KILL", "CAP_SYS_ADMIN"], "effective": ["CAP_KILL"]}
     held = planned(capabilities=sets).capabilities
