@@ -9,6 +9,7 @@ that asks for one of these.
 from __future__ import annotations
 
 from pyoci.errors import SpecError
+from pyoci.jsontext import MAX_DIGITS
 from pyoci.record import Record
 
 TYPE_CHECKING = False
@@ -161,6 +162,8 @@ def parse_list(text: str, where: str) -> tuple[int, ...]:
         first, dash, last = (part.strip() for part in element.strip().partition("-"))
         if not first and not dash:
             continue
+        if max(len(first), len(last)) > MAX_DIGITS:  # more than int() may take
+            raise SpecError(f"{where}: an element of {len(element.strip())} characters is no number or range")
         if not (_is_number(first) and (not dash or _is_number(last))) or (dash and int(first) > int(last)):
             raise SpecError(f"{where}: {element.strip()!r} is no number or range")
         if int(last or first) > MAX_NUMBER:

@@ -117,6 +117,14 @@ def test_no_lists(text: str) -> None:
         parse_list(text, "here")
 
 
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, f"0-{'9' * 5000}", f"{'9' * 5000}-1"], ids=["a number", "the last of a range", "the first"]
+)
+def test_more_digits_than_an_int_may_have(text: str) -> None:
+    with pytest.raises(SpecError, match=f"^here: an element of {len(text)} characters is no number or range$"):
+        parse_list(text, "here")
+
+
 @pytest.mark.parametrize("text", ["0", "0-3,7", "1,3,5", "1-2,4-9", ""])
 def test_a_list_is_written_as_it_was_read(text: str) -> None:
     assert ranges(parse_list(text, "here")) == text

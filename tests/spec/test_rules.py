@@ -24,6 +24,7 @@ DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 5, "deadline": 4}
 # The rule; what is changed in the complete sample: places and values; where the fault is seen.
 FAULTS: tuple[Any, ...] = (
     ("version-unknown", {"/ociVersion": "2.0.0"}, ["/ociVersion"]),
+    ("version-unknown", {"/ociVersion": "1" * 5000 + ".0.0"}, ["/ociVersion"]),
     ("root-missing", {"/root": GONE}, [""]),
     ("cwd-relative", {"/process/cwd": "a/b"}, ["/process/cwd"]),
     ("cwd-relative", {"/process/cwd": ""}, ["/process/cwd"]),
@@ -46,6 +47,9 @@ FAULTS: tuple[Any, ...] = (
     ("cpu-list", {"/process/execCPUAffinity/initial": "0-3-5"}, ["/process/execCPUAffinity/initial"]),
     ("cpu-list", {"/process/execCPUAffinity/final": "3-1"}, ["/process/execCPUAffinity/final"]),
     ("cpu-list", {"/linux/memoryPolicy/nodes": "1 2"}, ["/linux/memoryPolicy/nodes"]),
+    ("cpu-list", {"/linux/memoryPolicy/nodes": "1" * 5000}, ["/linux/memoryPolicy/nodes"]),
+    ("cpu-list", {"/process/execCPUAffinity/initial": f"0-{'9' * 5000}"}, ["/process/execCPUAffinity/initial"]),
+    ("cpu-list", {"/process/execCPUAffinity/final": f"1,{'9' * 5000}-1"}, ["/process/execCPUAffinity/final"]),
     ("hook-path-relative", {"/hooks/createRuntime/0/path": "bin/hook"}, ["/hooks/createRuntime/0/path"]),
     ("uts-name", {"/linux/namespaces/3": {"type": "cgroup"}, "/linux/namespaces/6": {"type": "time"},
                   "/linux/namespaces/7": GONE}, ["/hostname", "/domainname"]),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pyoci.jsontext import quote
+from pyoci.jsontext import MAX_DIGITS, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def namespaces(config: Any) -> dict[str, str]:
 
 def version_unknown(version: Any, _: Any) -> Iterator[Finding]:
     """Within a major version all is compatible; what another one means by the same words, nobody can know."""
-    if int(version.partition(".")[0]) > 1:
+    if version.partition(".")[0] not in ("0", "1"):
         yield "", f"pyoci does not know version {version} of the specification", "a version 1"
 
 
@@ -116,7 +116,9 @@ def cpu_list(text: Any, _: Any) -> Iterator[Finding]:
         first, dash, last = element.strip().partition("-")
         if not dash and not first:
             continue
-        if not (first.isdecimal() and (not dash or last.isdecimal())) or (dash and int(first) > int(last)):
+        if max(len(first), len(last)) > MAX_DIGITS:  # more than int() may take
+            yield "", f"an element of {len(element.strip())} characters is no number or range", "a list such as 0-3,7"
+        elif not (first.isdecimal() and (not dash or last.isdecimal())) or (dash and int(first) > int(last)):
             yield "", f"{quote(element.strip())} is no number or range", "a list such as 0-3,7"
 
 
