@@ -89,6 +89,24 @@ def loads(text: str) -> Any:
     return value
 
 
+def drop_nulls(value: Any) -> list[tuple[str | int, ...]]:
+    """Take the properties that are null out of all objects, in place. Returns the steps to each of them.
+
+    In a configuration a property that is null counts as absent, as it does for runc and crun.
+    """
+    dropped: list[tuple[str | int, ...]] = []
+    stack: list[tuple[tuple[str | int, ...], Any]] = [((), value)] if type(value) in (dict, list) else []
+    while stack:
+        steps, node = stack.pop()
+        for step, item in list(node.items() if type(node) is dict else enumerate(node)):
+            if type(item) in (dict, list):
+                stack.append(((*steps, step), item))
+            elif item is None and type(node) is dict:
+                del node[step]
+                dropped.append((*steps, step))
+    return dropped
+
+
 def dumps(value: Any, indent: int = 0) -> str:
     """JSON text for plain data: dicts with string keys, lists, tuples, strings, ints, finite floats, bools and None.
 

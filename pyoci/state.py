@@ -194,9 +194,12 @@ class StateDir:
     def config(self) -> dict[str, Any]:
         """The container's config, as it was at create. Raises StateError."""
         try:
-            config: dict[str, Any] = jsontext.loads(self.read(CONFIG).decode())
+            text = self.read(CONFIG).decode()
+            config: dict[str, Any] = jsontext.loads(text)
             if not isinstance(config, dict):
                 raise ValueError("it holds no object")
+            if "null" in text:  # it is the text that was kept, as it came
+                jsontext.drop_nulls(config)
         except FileNotFoundError as error:
             raise self._missing(CONFIG, error) from None
         except ValueError as error:

@@ -124,3 +124,11 @@ def test_broken_text_where_nobody_has_loaded_json() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
     assert ran.stdout == "expecting ',' delimiter at line 1, column 3\n"
+
+
+def test_nulls_are_dropped_from_objects_alone() -> None:
+    value = {"a": None, "b": [None, {"c": None, "d": 1}], "e": {"f": {"g/h": None}}}
+    assert sorted(jsontext.drop_nulls(value), key=str) == [("a",), ("b", 1, "c"), ("e", "f", "g/h")]
+    assert value == {"b": [None, {"d": 1}], "e": {"f": {}}}
+    for plain in (None, 5, "null", []):
+        assert jsontext.drop_nulls(plain) == []

@@ -360,6 +360,18 @@ def test_the_config(directory: StateDir) -> None:
     assert directory.config() == {"hostname": "ä"}
 
 
+def test_what_is_null_in_it_is_absent(directory: StateDir) -> None:
+    """What is kept is the text that create was given."""
+    text = '{"hostname": null, "linux": {"timeOffsets": {"monotonic": null}}, "mounts": [{"options": null, "type": "null"}]}'
+    directory.write("config.json", text.encode())
+    assert directory.config() == {"linux": {"timeOffsets": {}}, "mounts": [{"type": "null"}]}
+    directory.write(
+        "config.json", b'{"hooks": {"poststop": [{"path": "/bin/true", "timeout": null}], "prestart": null}}'
+    )
+    assert directory.hooks("poststop") == [{"path": "/bin/true"}]
+    assert directory.hooks("prestart") == []
+
+
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"null", b"\xff", b'{"a"', b"[" * 100_000])
 def test_a_damaged_config(directory: StateDir, content: bytes | None) -> None:
     if content is not None:

@@ -64,7 +64,7 @@ def lint(text: str) -> Report:
         return _syntax_report(error)
     from pyoci.spec import explain  # the search for reasons, and for what is only worth a warning
 
-    nulls = _drop_nulls(value)
+    nulls = ["".join(f"/{escape(step)}" for step in steps) for steps in jsontext.drop_nulls(value)]
     return explain.advise(text, value, compiled.config(value), nulls)
 
 
@@ -75,7 +75,7 @@ def _load(text: str, name: str, kind: Kind, runnable: bool) -> dict[str, Any]:
     except jsontext.JsonError as error:
         raise _spec_error(_syntax_report(error), name) from None
     if "null" in text:
-        _drop_nulls(value)
+        jsontext.drop_nulls(value)
     sound = is_right(value)
     if not sound or _may_hold_surrogates(text) or _breaks_rules(value, within, runnable):
         from pyoci.spec import explain  # only for what is wrong
@@ -91,21 +91,6 @@ def _breaks_rules(value: Any, within: str, runnable: bool) -> bool:
     if runnable and rules.check_runnable(value):
         return True
     return next(rules.faults(value, within=within), None) is not None
-
-
-def _drop_nulls(value: Any) -> list[str]:
-    """Take the properties that are null out of all objects, in place. Returns pointers to them."""
-    dropped = []
-    stack: list[tuple[str, Any]] = [("", value)] if type(value) in (dict, list) else []
-    while stack:
-        pointer, node = stack.pop()
-        for step, item in list(node.items() if type(node) is dict else enumerate(node)):
-            if type(item) in (dict, list):
-                stack.append((f"{pointer}/{escape(step)}", item))
-            elif item is None and type(node) is dict:
-                del node[step]
-                dropped.append(f"{pointer}/{escape(step)}")
-    return dropped
 
 
 def _may_hold_surrogates(text: str) -> bool:

@@ -173,6 +173,18 @@ def test_mapped_users_can_open_their_streams_anew(container: Container, screen: 
     assert process.wait(PATIENCE) == 6
 
 
+@pytest.mark.needs_time_namespaces
+@differs(runc="1.1.5 knows no time namespace")
+def test_exec_from_a_terminal_when_the_config_has_nulls(container: Container, screen: tuple[int, int]) -> None:
+    """What is null is absent, also in the copy that is kept."""
+    _, slave = screen
+    container.linux["namespaces"].append({"type": "time"})
+    container.linux["timeOffsets"] = {"monotonic": None}
+    container.launch()
+    exec_ = container.background("exec", container.id, "true", stdin=slave, stdout=slave)
+    assert exec_.wait(PATIENCE) == 0
+
+
 @differs(runc="1.1.5 waits for whoever still has the process's output")
 def test_what_exec_leaves_behind_has_nothing_of_the_callers_terminal(container: Container) -> None:
     container.launch()
