@@ -37,6 +37,7 @@ _FROM_CONTAINER = (
     "selinuxLabel",
 )
 """What a process that does not say otherwise has in common with the container's own, as with runc; but no capabilities."""
+_LABELS = ("apparmorProfile", "selinuxLabel")
 
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
@@ -156,7 +157,9 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     own: dict[str, Any] = config.get("process") or {}
     if options.process_file:
         given = _read_process(options.process_file)
-        return {**{name: own[name] for name in _FROM_CONTAINER if name in own}, **given}
+        # An empty label is none, and not a wish to be rid of the container's.
+        said = {name: value for name, value in given.items() if value != "" or name not in _LABELS}
+        return {**{name: own[name] for name in _FROM_CONTAINER if name in own}, **said}
     process = {**own}
     process["args"] = list(options.args)
     process["terminal"] = options.tty

@@ -91,6 +91,17 @@ def test_a_process_file(tmp_path: Path) -> None:
     assert not {"capabilities", "env", "noNewPrivileges", "terminal"} & set(process)
 
 
+def test_an_empty_label_in_it_does_not_take_the_containers_off(tmp_path: Path) -> None:
+    path = tmp_path / "process.json"
+    labels = {"apparmorProfile": "", "selinuxLabel": ""}
+    path.write_text(json.dumps({"args": ["sh"], "cwd": "/", "user": {"uid": 1, "gid": 1}, **labels}))
+    process = made(process_file=str(path))
+    assert (process["apparmorProfile"], process["selinuxLabel"]) == ("own", "a:b:c")
+    path.write_text(path.read_text().replace('"selinuxLabel": ""', '"selinuxLabel": "d:e:f"'))
+    assert made(process_file=str(path))["selinuxLabel"] == "d:e:f"
+    assert not set(labels) & set(execs._process({}, ExecOptions(process_file=str(path), args=()))) - {"selinuxLabel"}
+
+
 @pytest.mark.parametrize(("content", "error"), [("{", SpecError), ("[]", SpecError), ('{"args": "sh"}', SpecError)])
 def test_a_process_file_that_is_none(tmp_path: Path, content: str, error: type[PyociError]) -> None:
     path = tmp_path / "process.json"
