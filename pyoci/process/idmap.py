@@ -59,14 +59,14 @@ def _put(path: str, content: bytes) -> None:
 def _help(name: str, pid: int, id_map: tuple[IdMap, ...]) -> None:
     """Run newuidmap(1) or newgidmap(1), found in the caller's PATH."""
     numbers = [str(number) for line in id_map for number in (line.container, line.host, line.size)]
-    search = k.environ.get(b"PATH", b"").decode() or _USUAL_PATH
+    search = k.environ.get(b"PATH", b"").decode("utf-8", "surrogateescape") or _USUAL_PATH
     for directory in search.split(":"):
         path = f"{directory}/{name}"
         if directory.startswith("/") and _is_executable(path):
             break
     else:
         raise PyociError(f"{name} is not in $PATH, and an ordinary user needs it to map more than himself")
-    image = k.ExecImage(path.encode(), [part.encode() for part in (name, str(pid), *numbers)], [])
+    image = k.ExecImage(k.encode(path), [k.encode(part) for part in (name, str(pid), *numbers)], [])
     child = k.fork()
     if child == 0:
         try:

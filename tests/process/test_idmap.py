@@ -136,7 +136,7 @@ def helpers(tmp_path: Path) -> Callable[..., str]:
 def mapped_by_helpers(directory: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The message of the failure, if it is one, when an ordinary user maps many."""
     monkeypatch.setattr(
-        k, "environ", {b"PATH": f"relative:/no/such:{directory}:/bin:/usr/bin".encode(), b"SECRET": b"x"}
+        k, "environ", {b"PATH": k.encode(f"relative:/no/such:{directory}:/bin:/usr/bin"), b"SECRET": b"x"}
     )
 
     def inside() -> str:
@@ -159,6 +159,17 @@ def test_helpers_are_given_the_numbers_and_no_environment(
         assert f"{directory}/{name}\n" in calls
     assert calls.count("\n0\n1000\n1\n1\n100000\n65536\n") == 2
     assert "SECRET" not in calls
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_a_path_that_is_no_utf8(
+    helpers: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: bool
+) -> None:
+    """That of a directory, which may be the one with the helpers in it."""
+    odd = os.fsdecode(os.fsencode(helpers()) + b"/caf\xe9")
+    os.symlink(".", odd)
+    assert mapped_by_helpers(odd if below else f"{odd}/none:{tmp_path}", monkeypatch) == ""
+    assert ("/caf" in (tmp_path / "calls").read_text(errors="surrogateescape")) == below
 
 
 def test_a_helper_that_refuses(helpers: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
