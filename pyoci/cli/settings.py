@@ -141,8 +141,8 @@ def settings(call: Call, log: Log) -> Settings:
 def state_root(given: str | None) -> str:
     """The absolute path of the directory that holds the state of all containers. Raises UsageError, PyociError.
 
-    The default below $XDG_RUNTIME_DIR is made here, sticky, so that nobody tidies it away (XDG base directory
-    specification, "user-specific runtime files").
+    The default below $XDG_RUNTIME_DIR is made here, with that directory if need be, as by runc, and sticky, so that nobody
+    tidies it away (XDG base directory specification, "user-specific runtime files").
     """
     if given is not None:
         root = absolute(given)
@@ -154,16 +154,32 @@ def state_root(given: str | None) -> str:
         return SYSTEM_ROOT
     root = absolute(runtime_dir + "/pyoci")
     try:
-        try:
-            mkdir(root, 0o700)
-        except FileExistsError:
-            pass
+        _make_directories(root)
         fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         fchmod(fd, 0o1700)
         close(fd)
     except OSError as error:
         raise failed(f"keep state in {root} (from $XDG_RUNTIME_DIR)", error) from error
     return root
+
+
+def _make_directories(path: str) -> None:
+    """For their owner alone; what is there already stays as it is."""
+    try:
+        _make_directory(path)
+    except FileNotFoundError:
+        parent = path.rpartition("/")[0]
+        if not parent:
+            raise
+        _make_directories(parent)
+        _make_directory(path)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        mkdir(path, 0o700)
+    except FileExistsError:
+        pass
 
 
 def _is_ordinary_user() -> bool:

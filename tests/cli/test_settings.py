@@ -81,8 +81,23 @@ def test_a_runtime_directory_that_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[bytes, bytes]
 ) -> None:
     pretend(monkeypatch, 1000, INITIAL)
-    environment[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path / "gone")
-    with pytest.raises(PyociError, match=r"gone/pyoci \(from \$XDG_RUNTIME_DIR\): no such file or directory"):
+    environment[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path / "run" / "user")
+    assert settings.state_root(None) == str(tmp_path / "run" / "user" / "pyoci")
+    modes = {path.name: oct(path.stat().st_mode & 0o7777) for path in tmp_path.rglob("*")}
+    assert modes == {"run": "0o700", "user": "0o700", "pyoci": "0o1700"}
+
+
+def test_a_runtime_directory_that_cannot_be_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[bytes, bytes]
+) -> None:
+    pretend(monkeypatch, 1000, INITIAL)
+    (tmp_path / "file").touch()
+    environment[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path / "file" / "run")
+    with pytest.raises(PyociError, match=r"run/pyoci \(from \$XDG_RUNTIME_DIR\): not a directory"):
+        settings.state_root(None)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    environment[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path / "dangling")
+    with pytest.raises(PyociError, match=r"dangling/pyoci \(from \$XDG_RUNTIME_DIR\): no such file or directory"):
         settings.state_root(None)
 
 
