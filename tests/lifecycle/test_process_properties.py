@@ -21,7 +21,7 @@ from .harness import Container, eventually, status_field
 differs = pytest.mark.differs
 IGNORES = differs(runc="1.1.5 is older than this and ignores it")
 
-SCHED_RESET_ON_FORK = 0x40000000
+SCHED_RESET_ON_FORK, SCHED_DEADLINE = 0x40000000, 6
 CPUS = sorted(os.sched_getaffinity(0))
 needs_two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
 
@@ -99,6 +99,22 @@ def test_a_real_time_scheduler(container: Container, mapped: bool) -> None:
         pytest.skip("needs real-time schedulers to be allowed to cgroups")
     container.start().ok()
     assert scheduled(container.pid)[:2] == (os.SCHED_FIFO, 10)
+
+
+@IGNORES
+def test_a_deadline_is_not_for_the_hooks_as_well(container: Container) -> None:
+    """What has a deadline may not fork, unless that is told to go without (sched(7))."""
+    deadline = {"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 100_000_000, "period": 100_000_000}
+    container.process["scheduler"] = deadline
+    container.config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
+    container.create(args=["sleep", "1000"]).refused("startContainer", "SCHED_FLAG_RESET_ON_FORK")
+    container.leaves_nothing()
+    deadline["flags"] = ["SCHED_FLAG_RESET_ON_FORK"]
+    result = container.create()
+    if result.status and "operation not permitted" in result.err:
+        pytest.skip("needs SCHED_DEADLINE to be allowed, which takes a host without cpusets")
+    container.start().ok()
+    eventually("the program", lambda: os.sched_getscheduler(container.pid) == SCHED_DEADLINE | SCHED_RESET_ON_FORK)
 
 
 @IGNORES

@@ -76,7 +76,7 @@ def complete() -> Any:
         terminal=True,
         apparmorProfile="profile",
         oomScoreAdj=-500,
-        scheduler={"policy": "SCHED_DEADLINE", "nice": 0, "priority": 0, "flags": ["SCHED_FLAG_RECLAIM"],
+        scheduler={"policy": "SCHED_DEADLINE", "nice": 0, "priority": 0, "flags": ["SCHED_FLAG_RESET_ON_FORK"],
                    "runtime": 10, "deadline": 20, "period": 30},
         selinuxLabel="label",
         ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 4},

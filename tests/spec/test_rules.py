@@ -44,6 +44,8 @@ FAULTS: tuple[Any, ...] = (
     ("scheduler-settings", {"/process/scheduler": {"policy": "SCHED_IDLE", "period": 5}}, ["/process/scheduler/period"]),
     ("scheduler-settings", {"/process/scheduler": DEADLINE}, ["/process/scheduler"]),
     ("scheduler-settings", {"/process/scheduler": {**DEADLINE, "deadline": 9, "period": 8}}, ["/process/scheduler"]),
+    ("scheduler-before-hooks", {"/process/scheduler/flags": GONE}, ["/process/scheduler"]),
+    ("scheduler-before-hooks", {"/process/scheduler/flags": ["SCHED_FLAG_RECLAIM"]}, ["/process/scheduler"]),
     ("cpu-list", {"/process/execCPUAffinity/initial": "0-3-5"}, ["/process/execCPUAffinity/initial"]),
     ("cpu-list", {"/process/execCPUAffinity/final": "3-1"}, ["/process/execCPUAffinity/final"]),
     ("cpu-list", {"/linux/memoryPolicy/nodes": "1 2"}, ["/linux/memoryPolicy/nodes"]),
@@ -198,7 +200,8 @@ def test_right_configurations_have_no_fault(base: Any) -> None:
 @pytest.mark.parametrize("changes", [
     {"/hostname": "", "/domainname": GONE, "/linux/namespaces/3/path": "/ns/uts"},
     {"/process/scheduler": {"policy": "SCHED_RR", "priority": 99}},
-    {"/process/scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 1}},
+    {"/process/scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 1}, "/hooks/startContainer": GONE},
+    {"/process/scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 1}, "/hooks/startContainer": []},
     {"/process/execCPUAffinity/initial": " 1-1 ,,3,"},
     {"/linux/namespaces/5/path": "/ns/user", "/linux/uidMappings": GONE, "/linux/gidMappings": []},
     {"/linux/sysctl": {"net/ipv4/conf/eth0.5/rp_filter": "1", "kernel/domainname": "a", "fs/mqueue/x": "5"}},

@@ -110,6 +110,14 @@ def scheduler_settings(scheduler: Any, _: Any) -> Iterator[Finding]:
                 yield f"/{name}", f"{policy} has no {name}", "it only with SCHED_DEADLINE"
 
 
+def scheduler_before_hooks(scheduler: Any, config: Any) -> Iterator[Finding]:
+    """What becomes the program forks the startContainer hooks, and a process with a deadline may not (sched(7))."""
+    if scheduler["policy"] == "SCHED_DEADLINE" and config.get("hooks", {}).get("startContainer"):
+        if "SCHED_FLAG_RESET_ON_FORK" not in scheduler.get("flags", ()):
+            wrong = "SCHED_DEADLINE allows no fork(2), and so none of the startContainer hooks"
+            yield "", wrong, 'SCHED_FLAG_RESET_ON_FORK in "flags"'
+
+
 def cpu_list(text: Any, _: Any) -> Iterator[Finding]:
     """Numbers and ranges; empty elements and blanks around them are allowed."""
     for element in text.split(","):
@@ -155,6 +163,7 @@ RULES: tuple[Rule, ...] = (
     ("rlimit-duplicate", "/process/rlimits", (), "config.md, POSIX process", rlimit_duplicate),
     ("rlimit-soft-above-hard", "/process/rlimits/*", (), "config.md, POSIX process", rlimit_soft_above_hard),
     ("scheduler-settings", "/process/scheduler", (), "config.md, Linux Process", scheduler_settings),
+    ("scheduler-before-hooks", "/process/scheduler", ("/hooks",), "config.md, Linux Process", scheduler_before_hooks),
     ("cpu-list", "/process/execCPUAffinity/initial", (), "config.md, Linux Process", cpu_list),
     ("cpu-list", "/process/execCPUAffinity/final", (), "config.md, Linux Process", cpu_list),
     *(
