@@ -8,6 +8,8 @@ modules named by the image. Users are numbers throughout; no name is ever looked
 
 from __future__ import annotations
 
+from errno import EMFILE, ENFILE
+
 from pyoci.syscalls import (
     O_CLOEXEC,
     O_NONBLOCK,
@@ -31,26 +33,33 @@ _CHUNK = 1 << 16
 
 
 def home_directory(root_fd: int, uid: int, proc: int) -> bytes:
-    """The home of this uid, or `/` where the file is missing, unfit or has no home for it. Never fails.
+    """The home of this uid, or `/` where the file is missing, unfit or has no home for it.
 
-    root_fd: a descriptor of the container's root directory. proc: one of the host's /proc.
+    root_fd: a descriptor of the container's root directory. proc: one of the host's /proc. Raises OSError where it is no
+    fault of the file's that it cannot be read: there are no descriptors left.
     """
     try:
         seen = openat2(root_fd, PASSWD, O_PATH, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    except OSError:
-        return DEFAULT_HOME
+    except OSError as error:
+        return _without(error)
     fd = -1
     try:
         if not S_ISREG(fstat(seen).st_mode):
             return DEFAULT_HOME
         fd = open(f"self/fd/{seen}", O_RDONLY | O_NONBLOCK | O_CLOEXEC, dir_fd=proc)
         return find_home(_read_up_to(fd, PASSWD_LIMIT), uid)
-    except OSError:
-        return DEFAULT_HOME
+    except OSError as error:
+        return _without(error)
     finally:
         close(seen)
         if fd >= 0:
             close(fd)
+
+
+def _without(error: OSError) -> bytes:
+    if error.errno in (EMFILE, ENFILE):
+        raise error
+    return DEFAULT_HOME
 
 
 def find_home(passwd: bytes, uid: int) -> bytes:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,24 @@ def test_no_more_is_read_than_the_limit(root: Path) -> None:
     filler = b"#" * 63 + b"\n"
     (root / "etc/passwd").write_bytes(filler * (PASSWD_LIMIT // 64) + PASSWD)
     assert home(root, 0) == b"/"
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_no_descriptor_left_is_no_fault_of_the_file(root: Path, left: int) -> None:
+    (root / "etc/passwd").write_bytes(PASSWD)
+
+    def inside() -> str:
+        fd, proc = os.open(root, os.O_PATH), os.open("/proc", os.O_PATH)
+        os.closerange(proc + 1, 1 << 16)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (proc + 1 + left, hard))
+        try:
+            return home_directory(fd, 0, proc).decode()
+        except OSError as error:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return errno.errorcode[error.errno or 0]
+
+    assert in_child(inside) == "EMFILE"
 
 
 def test_needs_no_import_inside(root: Path) -> None:

@@ -255,6 +255,10 @@ class Init:
         """While we may still mount: what it takes to open the exec fifo when everything else is gone."""
         self.waiting = Waiting(self.handed.fifo, self.handed.proc)
 
+    def find_home(self) -> None:
+        """In the root as the program will find it, and before limits that may leave no descriptor to read a file with."""
+        self.program.find_home(self.root.fd, self.handed.proc)
+
     def take_limits(self) -> None:
         """While we are root, if possible of the host."""
         self.enter_cgroup_namespace()
@@ -320,6 +324,7 @@ STEPS: tuple[Callable[[Init], None], ...] = (
     Init.set_up_terminal,
     Init.close_root,
     Init.prepare_waiting,
+    Init.find_home,
     Init.take_limits,
     Init.become_program,
 )

@@ -241,6 +241,7 @@ def _run(join: Join, program: Program, channel: Channel, proc: int) -> NoReturn:
         program.set_up_streams(root, proc, join.console, False)
         if channel.receive()[0] != messages.PLACED:
             k._exit(1)
+        program.find_home(root, proc)
         program.set_limits(lambda request: _ask(channel, request))
         program.prepare(root, join.preserve_fds, proc, channel)
         for remark in program.remarks:

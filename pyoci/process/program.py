@@ -3,6 +3,7 @@
 
 The order:
 
+    home, resource limits           in this order: there may be no descriptor left under them to read a file with
     labels                          before no_new_privs, under which a profile can only be narrowed
     personality, memory policy      before a filter, which may forbid them
     no_new_privs
@@ -48,6 +49,7 @@ class Program:
 
     image: k.ExecImage
     env: list[str]
+    encoded_env: list[bytes]
     refused = 0
     """The errno with which the kernel has refused to execute it."""
 
@@ -97,6 +99,17 @@ class Program:
         else:
             replace_null_streams(root_fd, proc)
 
+    def find_home(self, root_fd: int, proc: int) -> None:
+        """Complete the environment with what the container's /etc/passwd gives for HOME. Raises PyociError."""
+        env = [k.encode(entry) for entry in self.process.env]
+        if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
+            try:
+                home = home_directory(root_fd, self.process.uid, proc)
+            except OSError as error:
+                raise failed("look for the user's home in /etc/passwd", error) from None
+            env = [*(entry for entry in env if not entry.startswith(b"HOME=")), b"HOME=" + home]
+        self.encoded_env = env
+
     def set_limits(self, ask: Callable[[bytes], None]) -> None:
         """The resource limits and priorities. Root of a user namespace has no right to: he asks. Raises PyociError."""
         scheduling = self.process.scheduling
@@ -120,10 +133,6 @@ class Program:
         process = self.process
         self.channel = channel
         set_labels(process, proc)
-        env = [k.encode(entry) for entry in process.env]
-        if not any(entry.startswith(b"HOME=") and len(entry) > 5 for entry in env):
-            env = [entry for entry in env if not entry.startswith(b"HOME=")]
-            env.append(b"HOME=" + home_directory(root_fd, process.uid, proc))
         own_stdio(process.uid, process.terminal)
         try:
             k.close_range(_FIRST_FD + preserve_fds, _LAST_FD, k.CLOSE_RANGE_CLOEXEC)
@@ -137,11 +146,13 @@ class Program:
             k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
         self._become_user(root_fd)
         k.close_all_but(_FIRST_FD + preserve_fds, (channel.fd, *needed))
-        self.env = [entry.decode("utf-8", "surrogateescape") for entry in env]
+        self.env = [entry.decode("utf-8", "surrogateescape") for entry in self.encoded_env]
         if process.args:  # a container without a process waits, and `start` refuses to let it go on
             search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), None)
             path = find_executable(process.args[0], search)
-            self.image = k.ExecImage(k.encode(path), [k.encode(argument) for argument in process.args], env)
+            self.image = k.ExecImage(
+                k.encode(path), [k.encode(argument) for argument in process.args], self.encoded_env
+            )
         if self.filter and self.filter.listens:
             self._load_filter(self.filter)
 

@@ -72,6 +72,7 @@ ORDINARY_USER: Rows = {
         "test_namespaces::test_the_program_may_not_act_as_the_hosts_root",
         "test_namespaces::test_tmpfs_ids_are_those_of_the_container",
         "test_process::test_additional_groups",
+        "test_process::test_home_is_found_with_hardly_a_descriptor_to_have own users",
         "test_process::test_the_callers_groups_are_dropped",
         "test_process_properties::test_a_scheduler own users",
         "test_process_properties::test_an_io_priority own users",

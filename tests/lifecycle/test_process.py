@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .configs import PATH
+from .configs import PATH, with_user_namespace
 from .harness import Container, status_field
 
 differs = pytest.mark.differs
@@ -89,6 +89,17 @@ def test_the_last_of_two_equal_names_wins(container: Container) -> None:
 def test_home_comes_from_the_containers_passwd(container: Container, uid: int, home: str) -> None:
     container.process["user"] = {"uid": uid, "gid": 0}
     assert container.sh("echo $HOME") == f"{home}\n"
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["host users", "own users"])
+def test_home_is_found_with_hardly_a_descriptor_to_have(container: Container, mapped: bool) -> None:
+    container.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 7, "hard": 7}]
+    if mapped:
+        with_user_namespace(container.config)
+    container.create(args=["sh", "-c", "echo $HOME; sleep 1000"]).ok()
+    container.start().ok()
+    container.prints("/root\n")
+    assert container.exec("sh", "-c", "echo $HOME").ok().out == "/root\n"
 
 
 def test_home_is_the_root_without_a_passwd(container: Container) -> None:

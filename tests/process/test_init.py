@@ -43,6 +43,8 @@ NAMES = [step.__name__ for step in STEPS]
         ("set_up_terminal", "close_root", "/dev may become read-only"),
         ("close_root", "become_program", "it takes rights that the program may not have"),
         ("prepare_waiting", "become_program", "so does the procfs for the fifo"),
+        ("close_root", "find_home", "what is masked is no passwd file for the program"),
+        ("find_home", "take_limits", "it takes descriptors"),
         ("take_limits", "become_program", "so do limits"),
     ],
 )

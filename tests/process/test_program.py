@@ -80,6 +80,8 @@ def executed(image: Path, wanted: Process, before: Callable[[], object] = lambda
             before()
             root = os.open("/", os.O_PATH | os.O_DIRECTORY)
             program = Program(wanted, b"", 0, in_user_namespace=False)
+            program.find_home(root, proc)
+            set_limits(0, wanted)
             program.prepare(root, preserve_fds, proc, pair()[0], (told,))
             program.execute()
         except BaseException as error:
