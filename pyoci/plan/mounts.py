@@ -75,9 +75,9 @@ SUPERBLOCK_FLAGS = {
 }
 
 # New file systems that are read-only as mounts alone: a tmpfs gets mount points first, and the others show the kernel's own
-# state, where one read-only mount would be one for all who see the same.
+# state, where one read-only mount would be one for all who see the same: of a devtmpfs, the host's /dev.
 _READONLY_AS_MOUNTS = frozenset(
-    ("tmpfs", "proc", "sysfs", "mqueue", "devpts", "ramfs", "securityfs", "debugfs", "tracefs", "bpf")
+    ("tmpfs", "proc", "sysfs", "mqueue", "devpts", "devtmpfs", "ramfs", "securityfs", "debugfs", "tracefs", "bpf")
 )
 
 OWN = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")

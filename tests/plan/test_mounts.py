@@ -177,9 +177,14 @@ def test_what_may_be_missing(missing: str) -> None:
 def test_a_disk_that_is_only_read_is_opened_for_reading() -> None:
     assert planned(type="ext4", options=["ro"]).parameters == (("ro", None),)
     assert planned(type="ext4", options=["ro", "rw"]).parameters == ()
-    for fstype in ("tmpfs", "sysfs", "proc"):
-        assert planned(type=fstype, options=["ro"]).parameters == ()
     assert planned(options=["bind", "ro"]).parameters == ()
+
+
+@pytest.mark.parametrize("fstype", ["tmpfs", "sysfs", "proc", "devtmpfs"])
+def test_what_others_see_as_well_is_read_only_as_a_mount_alone(fstype: str) -> None:
+    """The kernel has one devtmpfs, which is the host's /dev: to mount it is to change it for all."""
+    mount = planned(type=fstype, options=["ro"])
+    assert (mount.attr_set, mount.parameters) == (k.MOUNT_ATTR_RDONLY, ())
 
 
 def test_words_that_change_nothing_are_told_of() -> None:
