@@ -126,6 +126,7 @@ def _plan_mount(mount: dict[str, Any], bundle: str, namespaces: Namespaces) -> M
     fstype, source = mount.get("type") or "", mount.get("source") or ""
     attr_set = attr_clear = rec_set = rec_clear = 0
     parameters: list[tuple[str, str | None]] = []
+    data: list[str] = []
     propagation: list[int] = []
     for option in options:
         if option in ATTRIBUTES:
@@ -138,7 +139,8 @@ def _plan_mount(mount: dict[str, Any], bundle: str, namespaces: Namespaces) -> M
             if (flag := SUPERBLOCK_FLAGS[option]) is not None:
                 parameters.append((flag, None))
         elif option not in OWN:
-            parameters.extend(_parameters(option))
+            data.append(option)
+    parameters += _parameters(fstype, ",".join(data))
     is_bind = "bind" in options or "rbind" in options
     kind = "remount" if "remount" in options else "bind" if is_bind else "new"
     if kind == "new" and fstype in ("cgroup", "cgroup2"):
@@ -207,17 +209,22 @@ def _change(present: int, absent: int, add: int, remove: int) -> tuple[int, int]
     return (present & ~remove) | add, (absent & ~add) | remove
 
 
-def _parameters(option: str) -> list[tuple[str, str | None]]:
-    """An option that is data: a flag or `key=value`; commas part several, except within double quotes."""
-    pieces, quoted, piece = [], False, ""
-    for char in option:
-        if char == '"':
+def _parameters(fstype: str, data: str) -> list[tuple[str, str | None]]:
+    """Data for a file system: flags and `key=value`, with commas between them, except within double quotes.
+
+    Two file systems have commas of their own, as the kernel has it where it parts the data of mount(2): an overlay's stand
+    behind a backslash, and a tmpfs has ranges of nodes, so that what begins with a digit goes with what is before it.
+    """
+    pieces, quoted, escaped, piece = [], False, False, ""
+    for place, char in enumerate(data):
+        if char == '"' and not escaped:
             quoted = not quoted
-        elif char == "," and not quoted:
+        elif char != "," or quoted or escaped or (fstype == "tmpfs" and "0" <= data[place + 1 : place + 2] <= "9"):
+            piece += char
+        else:
             pieces.append(piece)
             piece = ""
-        else:
-            piece += char
+        escaped = fstype == "overlay" and char == "\\" and not escaped
     pieces.append(piece)
     split = (piece.partition("=") for piece in pieces if piece)
     return [(key, value if equals else None) for key, equals, value in split]

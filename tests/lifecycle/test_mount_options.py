@@ -88,6 +88,27 @@ def test_remount_with_data_that_the_file_system_refuses(container: Container) ->
     container.leaves_nothing()
 
 
+# Data for the file system
+
+
+@pytest.mark.parametrize("options", [["mpol=interleave:0,0", "size=1m"], ["size=1m", "mpol=interleave:0", "0"]])
+def test_a_tmpfs_has_commas_within_its_memory_policy(container: Container, options: list[str]) -> None:
+    """The kernel takes what begins with a digit for a part of what is before it; docker parts options at each comma."""
+    container.mounts.append(mount("/scratch", "tmpfs", "tmpfs", *options))
+    line = container.sh("grep ' /scratch ' /proc/self/mountinfo")
+    assert {"mpol=interleave:0", "size=1024k"} <= parse_mountinfo(line)[0].super_options
+
+
+def test_an_overlay_has_commas_in_its_layers(container: Container) -> None:
+    layers = [container.scratch / name for name in ("a,b", "c")]
+    for layer in layers:
+        layer.mkdir()
+        (layer / f"of {layer.name}").touch()
+    lower = ":".join(str(layer).replace(",", "\\,") for layer in layers)
+    container.mounts.append(mount("/data", "overlay", "overlay", f"lowerdir={lower}"))
+    assert container.output("ls", "/data").splitlines() == ["of a,b", "of c"]
+
+
 # Attributes of a mount and of its whole tree
 
 ATTRIBUTES = {

@@ -117,6 +117,28 @@ def test_data_for_the_file_system(options: list[str], parameters: tuple[tuple[st
     assert planned(*options).parameters == parameters
 
 
+@pytest.mark.parametrize(
+    ("fstype", "options", "parameters"),
+    [
+        ("overlay", [r"lowerdir=/a\,b:/c\:d,upperdir=/d"], (("lowerdir", r"/a\,b:/c\:d"), ("upperdir", "/d"))),
+        ("overlay", [r"lowerdir=/a\\,upperdir=/d"], (("lowerdir", r"/a\\"), ("upperdir", "/d"))),
+        ("overlay", ["lowerdir=/a\\"], (("lowerdir", "/a\\"),)),
+        ("overlay", [r"lowerdir=/a\"b\,c"], (("lowerdir", r"/a\"b\,c"),)),
+        ("overlay", ["lowerdir=/a,0=b"], (("lowerdir", "/a"), ("0", "b"))),
+        ("tmpfs", ["mpol=interleave:0,2-3,size=1m"], (("mpol", "interleave:0,2-3"), ("size", "1m"))),
+        ("tmpfs", ["mpol=bind:0", "nosuid", "1", "size=1m"], (("mpol", "bind:0,1"), ("size", "1m"))),
+        ("tmpfs", [r"x=\,mode=1", ""], (("x", "\\"), ("mode", "1"))),
+        ("ext4", [r"x=\,y=0,1"], (("x", "\\"), ("y", "0"), ("1", None))),
+        ("ext4", ['context="a:c1', 'c2"'], (("context", "a:c1,c2"),)),
+    ],
+)
+def test_commas_that_belong_to_what_is_told(
+    fstype: str, options: list[str], parameters: tuple[tuple[str, str | None], ...]
+) -> None:
+    """Whoever makes the list of options may have parted it at each comma: to mount(2) it is one text, after all."""
+    assert planned(*options, type=fstype).parameters == parameters
+
+
 def test_what_is_given_as_options_is_kept() -> None:
     assert planned("ro", "size=1k", "rslave").options == ("ro", "size=1k", "rslave")
 
