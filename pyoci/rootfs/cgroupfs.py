@@ -14,7 +14,7 @@ from pyoci import syscalls as k
 from pyoci.errors import failed
 from pyoci.plan.model import Link
 from pyoci.rootfs.devices import make_devices
-from pyoci.rootfs.mounts import Mounter, new_filesystem, set_propagation
+from pyoci.rootfs.mounts import FilesystemRefused, Mounter, new_filesystem, set_propagation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ def mount_cgroups(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
             _mount_v1(mounter, mount, view)
     except OSError as error:
         raise failed(f"mount {mount.type} to {mount.destination}", error) from None
+    except FilesystemRefused as refused:
+        raise refused.of(f"mount {mount.type} to {mount.destination}") from None
 
 
 def _mount_unified(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
     attributes = _attributes(mount) | _read_only(view.hierarchies[0])
     try:
         tree = new_filesystem("cgroup2", "cgroup", list(mount.parameters), attributes)
-    except OSError as error:
+    except (OSError, FilesystemRefused) as error:
         # Not ours to mount: a user namespace without a cgroup namespace, or flags that the host's mount has locked.
         if error.errno not in (EPERM, EBUSY):
             raise

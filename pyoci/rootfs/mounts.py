@@ -48,6 +48,10 @@ class FilesystemRefused(PyociError):
         super().__init__(message)
         self.errno = number
 
+    def of(self, step: str) -> FilesystemRefused:
+        """The same, with the step that it was in."""
+        return FilesystemRefused(f"{step}: {self.message}", self.errno)
+
 
 class Mounter:
     """Makes mounts in one root. `propagation` is what the host's mounts have been given in here (MS_*, 0: nothing)."""
@@ -72,8 +76,7 @@ class Mounter:
         except OSError as error:
             raise _explained(mount, error) from None
         except FilesystemRefused as refused:
-            text = f"mount {mount.type} to {mount.destination}: {refused.message}"
-            raise FilesystemRefused(text, refused.errno) from None
+            raise refused.of(f"mount {mount.type} to {mount.destination}") from None
 
     def finish(self) -> None:
         """What has to wait until everything is mounted: read-only file systems in which mount points were still made."""
@@ -159,8 +162,8 @@ class Mounter:
         """
         try:
             return new_filesystem(mount.type, mount.source, parameters, attributes)
-        except PermissionError:
-            if mount.type != "sysfs":
+        except (OSError, FilesystemRefused) as error:  # with words if it would show what is covered in ours
+            if mount.type != "sysfs" or error.errno != EPERM:
                 raise
         tree = open_source("/sys", recursive=True)
         k.mount_setattr(tree, attributes, recursive=True)

@@ -15,7 +15,7 @@ from pyoci.plan.cgroup_view import plan_cgroup_view
 from pyoci.plan.model import CgroupHierarchy, CgroupView, Link, Mount, Namespaces
 from pyoci.plan.mounts import plan_mounts
 from pyoci.rootfs.cgroupfs import mount_cgroups
-from pyoci.rootfs.mounts import Mounter
+from pyoci.rootfs.mounts import FilesystemRefused, Mounter
 from pyoci.rootfs.root import Root
 from tests.cgroups import worlds
 from tests.rootfs.roots import descriptors, in_root, is_mounted, mountinfo, refusal
@@ -104,7 +104,10 @@ def test_the_unified_hierarchy(image: Path) -> None:
     assert (info["type"], info["options"]) == ("cgroup2", "ro,nosuid,relatime")
 
 
-def test_where_it_may_not_be_mounted_it_is_bound(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [PermissionError(1, ""), FilesystemRefused("VFS: Mount too revealing", 1)])
+def test_where_it_may_not_be_mounted_it_is_bound(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/cgroup.procs").touch()
     view = CgroupView(
@@ -112,7 +115,7 @@ def test_where_it_may_not_be_mounted_it_is_bound(image: Path, tmp_path: Path, mo
     )
 
     def forbidden(fstype: str) -> int:
-        raise PermissionError(1, "")
+        raise error
 
     monkeypatch.setattr(k, "fsopen", forbidden)
 
@@ -146,6 +149,13 @@ def test_what_cannot_be_shown_is_named(image: Path, tmp_path: Path) -> None:
         return refusal(mount_cgroups, Mounter(root, 0, ""), mount(), view)
 
     assert in_root(image, inside) == "mount cgroup to /cg: not a directory"
+
+
+def test_what_the_kernel_says_against_it_is_told(image: Path) -> None:
+    def inside(root: Root) -> str:
+        return refusal(mount_cgroups, Mounter(root, 0, ""), mount().replace(parameters=(("sise", None),)), UNIFIED)
+
+    assert in_root(image, inside) == "mount cgroup to /cg: cgroup2: Unknown parameter 'sise' (invalid argument)"
 
 
 @pytest.mark.parametrize("path", ["", "/no/such/cgroup"])

@@ -168,6 +168,20 @@ def test_a_refusal_leaves_nothing_open() -> None:
     assert in_child(inside)
 
 
+def test_a_sysfs_that_would_show_what_is_covered_is_bound(image: Path) -> None:
+    """The kernel refuses root of a user namespace in words, not by a number alone, as of 6.18."""
+
+    def inside(_: Root) -> list[Any]:
+        k.mount("tmpfs", "/sys/kernel", "tmpfs", 0)
+        k.unshare(k.CLONE_NEWUSER | k.CLONE_NEWNET | k.CLONE_NEWNS)
+        root = Root(os.open(image, os.O_PATH), str(image), os.open("/proc", os.O_PATH))
+        Mounter(root, 0, "").make(new("/sys", "sysfs", attr_set=k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC))
+        infos = [mountinfo(image / name) for name in ("sys", "sys/kernel")]
+        return [[info["type"], {"nosuid", "noexec"} <= set(info["options"].split(","))] for info in infos]
+
+    assert in_root(image, inside) == [["sysfs", True], ["tmpfs", True]]
+
+
 def test_the_destination_is_made(image: Path) -> None:
     assert made(image, [new("/a/b/c")], lambda: [is_mounted(image / "a/b/c"), os.stat("a/b").st_mode & 0o7777]) == [
         True,
