@@ -133,10 +133,9 @@ class Mounter:
             parameters += self._mode_of(mount.destination)
         if self.label and mount.type not in _UNLABELLED:
             parameters.append(("context", self.label))
-        attributes = mount.attr_set & ~(k.MOUNT_ATTR_RDONLY if later else 0)
-        tree = self._filesystem(mount, parameters, attributes)
+        tree = self._filesystem(mount, parameters, mount.attr_set & ~(k.MOUNT_ATTR_RDONLY if later else 0))
         if mount.rec_set or mount.rec_clear:
-            k.mount_setattr(tree, mount.rec_set, mount.rec_clear)
+            k.mount_setattr(tree, mount.rec_set, mount.rec_clear, recursive=True)
         if user_namespace >= 0:
             k.mount_setattr(tree, k.MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
             k.close(user_namespace)
@@ -166,7 +165,8 @@ class Mounter:
             if mount.type != "sysfs" or error.errno != EPERM:
                 raise
         tree = open_source("/sys", recursive=True)
-        k.mount_setattr(tree, attributes, recursive=True)
+        # One kind of atime takes the place of another, for which the kernel wants the other cleared.
+        k.mount_setattr(tree, attributes, mount.attr_clear & k.MOUNT_ATTR__ATIME, recursive=True)
         return tree
 
     def _mode_of(self, destination: str) -> list[tuple[str, str | None]]:

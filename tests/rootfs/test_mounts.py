@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pyoci import syscalls as k
-from pyoci.plan.model import Mount
+from pyoci.plan.model import Mount, Namespaces
+from pyoci.plan.mounts import plan_mounts
 from pyoci.rootfs.mounts import FilesystemRefused, Mounter, new_filesystem
 from pyoci.rootfs.root import Root
 from tests.forked import in_child
@@ -180,6 +181,30 @@ def test_a_sysfs_that_would_show_what_is_covered_is_bound(image: Path) -> None:
         return [[info["type"], {"nosuid", "noexec"} <= set(info["options"].split(","))] for info in infos]
 
     assert in_root(image, inside) == [["sysfs", True], ["tmpfs", True]]
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [("ro", "ro,relatime"), ("rro", "ro,relatime"), ("noatime", "rw,noatime"), ("rnoatime", "rw,noatime")],
+)
+def test_what_is_asked_of_a_sysfs_that_is_bound_is_for_all_of_it(
+    image: Path, monkeypatch: pytest.MonkeyPatch, option: str, shown: str
+) -> None:
+    def forbidden(fstype: str) -> int:
+        raise PermissionError(1, "")
+
+    listed = [{"destination": "/sys", "type": "sysfs", "options": [option]}]
+    (mount,) = plan_mounts(listed, "/", Namespaces(new=0))
+
+    def inside(root: Root) -> list[str]:
+        k.mount("tmpfs", "/sys", "tmpfs", 0)
+        os.mkdir("/sys/sub")
+        k.mount("tmpfs", "/sys/sub", "tmpfs", 0)
+        monkeypatch.setattr(k, "fsopen", forbidden)
+        Mounter(root, 0, "").make(mount)
+        return [mountinfo(image / name)["options"] for name in ("sys", "sys/sub")]
+
+    assert in_root(image, inside) == [shown, shown]
 
 
 def test_the_destination_is_made(image: Path) -> None:
