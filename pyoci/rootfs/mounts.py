@@ -127,15 +127,16 @@ class Mounter:
         k.close(target)
 
     def _new(self, mount: Mount, user_namespace: int) -> None:
-        later = mount.type == "tmpfs" and mount.attr_set & k.MOUNT_ATTR_RDONLY
+        readonly = (mount.attr_set & ~mount.rec_clear | mount.rec_set) & k.MOUNT_ATTR_RDONLY
+        later = readonly if mount.type == "tmpfs" else 0
         parameters = list(mount.parameters)
         if mount.type == "tmpfs" and not any(key == "mode" for key, _ in parameters):
             parameters += self._mode_of(mount.destination)
         if self.label and mount.type not in _UNLABELLED:
             parameters.append(("context", self.label))
-        tree = self._filesystem(mount, parameters, mount.attr_set & ~(k.MOUNT_ATTR_RDONLY if later else 0))
+        tree = self._filesystem(mount, parameters, mount.attr_set & ~later)
         if mount.rec_set or mount.rec_clear:
-            k.mount_setattr(tree, mount.rec_set, mount.rec_clear, recursive=True)
+            k.mount_setattr(tree, mount.rec_set & ~later, mount.rec_clear, recursive=True)
         if user_namespace >= 0:
             k.mount_setattr(tree, k.MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
             k.close(user_namespace)

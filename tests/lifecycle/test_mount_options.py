@@ -144,6 +144,22 @@ def test_a_tree_and_its_top(container: Container, volume: Path, whole: str, sing
         assert whole[1:] in below
 
 
+@differs(runc="1.1.5 gives a new file system none of the options for trees")
+def test_a_new_file_system_is_a_tree_of_one(container: Container) -> None:
+    """It is made read-only when all that the runtime makes in it is there, as with the option for single mounts."""
+    (container.rootfs / "covered").mkdir()
+    (container.rootfs / "covered" / "file").write_text("of the image\n")
+    container.mounts.append(mount("/covered", "tmpfs", "tmpfs", "rro", "tmpcopyup"))
+    dev = next(entry for entry in container.mounts if entry["destination"] == "/dev")
+    dev["options"] = [*dev["options"], "rro"]
+    container.launch("sleep", "1000")
+    text = container.exec("cat", "/covered/file", "/proc/self/mountinfo").ok().out
+    found = {one.point: one.options for one in parse_mountinfo(text.removeprefix("of the image\n"))}
+    assert "ro" in found["/covered"]
+    assert "ro" in found["/dev"]
+    assert "rw" in found["/dev/shm"]
+
+
 TIMES = {"relatime": "relatime", "noatime": "noatime", "strictatime": None}
 
 

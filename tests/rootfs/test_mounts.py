@@ -137,8 +137,9 @@ def test_a_tmpfs_with_a_mode_of_its_own(image: Path) -> None:
     assert made(image, [new("/tmp", parameters=(("mode", "700"),))], lambda: os.stat("tmp").st_mode & 0o7777) == 0o700
 
 
-def test_a_read_only_tmpfs_takes_mount_points_until_the_end(image: Path) -> None:
-    mounts = [new("/dir", attr_set=k.MOUNT_ATTR_RDONLY), new("/dir/deeper/still")]
+@pytest.mark.parametrize("attributes", [{"attr_set": k.MOUNT_ATTR_RDONLY}, {"rec_set": k.MOUNT_ATTR_RDONLY}])
+def test_a_read_only_tmpfs_takes_mount_points_until_the_end(image: Path, attributes: dict[str, int]) -> None:
+    mounts = [new("/dir", **attributes), new("/dir/deeper/still")]
 
     def look() -> list[Any]:
         with pytest.raises(OSError, match="Read-only file system"):
@@ -147,6 +148,23 @@ def test_a_read_only_tmpfs_takes_mount_points_until_the_end(image: Path) -> None
         return [mountinfo(image / name)["options"] for name in ("dir", "dir/deeper/still")]
 
     assert made(image, mounts, look) == ["ro,relatime", "rw,relatime"]
+
+
+@pytest.mark.parametrize(
+    ("single", "whole", "options"),
+    [
+        ((), ("rro",), "ro,relatime"),
+        (("rw",), ("rro",), "ro,relatime"),
+        (("ro",), ("rrw", "rnosuid"), "rw,nosuid,relatime"),
+    ],
+)
+def test_what_is_for_the_whole_tree_counts(
+    image: Path, single: tuple[str, ...], whole: tuple[str, ...], options: str
+) -> None:
+    (image / "dir/sub").mkdir()
+    listed = [{"destination": "/dir", "type": "tmpfs", "options": ["tmpcopyup", *single, *whole]}]
+    mounts = list(plan_mounts(listed, "/", Namespaces(new=0)))
+    assert made(image, mounts, lambda: [mountinfo(image / "dir")["options"], os.listdir("dir")]) == [options, ["sub"]]
 
 
 def test_what_the_kernel_does_not_know(image: Path) -> None:
