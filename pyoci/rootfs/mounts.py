@@ -145,6 +145,7 @@ class Mounter:
         if mount.copy_up:
             from_image = self._try_open(mount.destination, k.O_RDONLY | k.O_DIRECTORY | k.O_CLOEXEC)
             if from_image >= 0:
+                self._check_source(mount, from_image, tree)
                 copy_tree(from_image, tree, self.root.proc)
                 k.close(from_image)
         self.attach(tree, mount.destination, directory=True, fstype=mount.type)
@@ -198,6 +199,16 @@ class Mounter:
         if place == "/proc" and (fstype == "proc" or k.fstatfs_type(tree) == k.PROC_SUPER_MAGIC):
             return
         raise PyociError(f"mount {destination}: {place} cannot be mounted over, it is inside /proc")
+
+    def _check_source(self, mount: Mount, source: int, tree: int) -> None:
+        """What is to be copied lies where a link may have led: nothing is read where it does not go, nor of a procfs at all.
+
+        There are files of the kernel's that never end, and others that wait for what never comes.
+        """
+        place = self.root.where(source)
+        self._check_place(mount.destination, place, tree, mount.type)
+        if k.fstatfs_type(source) == k.PROC_SUPER_MAGIC:
+            raise PyociError(f"mount {mount.destination}: {place} cannot be copied, it is a procfs")
 
 
 def open_source(path: str, recursive: bool) -> int:

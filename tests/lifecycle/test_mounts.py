@@ -141,6 +141,15 @@ def test_tmpfs_that_starts_with_what_it_covers(container: Container) -> None:
     assert (covered / "file").read_text() == "content\n"
 
 
+@differs(runc="1.1.5 reads what lies there first")
+def test_tmpfs_starts_with_nothing_that_it_may_not_cover(container: Container) -> None:
+    """Where a link of the image leads is known before anything is read there."""
+    (container.rootfs / "covered").symlink_to("/proc")
+    container.mounts.append(mount("/covered", "tmpfs", "tmpfs", "tmpcopyup"))
+    container.create().refused("inside /proc")
+    container.leaves_nothing()
+
+
 def test_proc_shows_the_containers_processes(container: Container) -> None:
     assert mounted(container, "/proc").kind == "proc"
 

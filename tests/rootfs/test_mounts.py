@@ -13,6 +13,7 @@ import pytest
 from pyoci import syscalls as k
 from pyoci.plan.model import Mount, Namespaces
 from pyoci.plan.mounts import plan_mounts
+from pyoci.rootfs import mounts as rootfs_mounts
 from pyoci.rootfs.mounts import FilesystemRefused, Mounter, new_filesystem
 from pyoci.rootfs.root import Root
 from tests.forked import in_child
@@ -241,6 +242,38 @@ def test_the_image_shows_through(image: Path) -> None:
 
     assert made(image, [new("/dir", copy_up=True)], look) == ["copied", "tmpfs"]
     assert made(image, [new("/missing", copy_up=True)], lambda: os.listdir("missing")) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("/proc", "/proc cannot be mounted over, it is inside /proc"),
+        ("/proc/self/fd", "cannot be mounted over, it is inside /proc"),
+        ("/tmp", "/tmp cannot be copied, it is a procfs"),
+        ("/tmp/tty", "/tmp/tty cannot be copied, it is a procfs"),
+        ("/", "it would hide the root file system itself"),
+    ],
+)
+def test_only_what_may_be_covered_is_copied(
+    image: Path, monkeypatch: pytest.MonkeyPatch, target: str, words: str
+) -> None:
+    """A link of the image leads to where there is no end of reading."""
+    (image / "srv").symlink_to(target)
+
+    def copied(*_: int) -> None:
+        raise AssertionError("it was copied")
+
+    def inside(root: Root) -> list[Any]:
+        mounter = Mounter(root, 0, "")
+        for place in ("/proc", "/tmp"):
+            k.mount("proc", str(image) + place, "proc", 0)
+        monkeypatch.setattr(rootfs_mounts, "copy_tree", copied)
+        message = refusal(mounter.make, new("/srv", copy_up=True))
+        return [message, mountinfo(image / "tmp")["type"]]
+
+    message, kind = in_root(image, inside)
+    assert (message[:12], kind) == ("mount /srv: ", "proc")
+    assert message.endswith(words)
 
 
 # Bind mounts
