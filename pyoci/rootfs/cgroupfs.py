@@ -44,7 +44,7 @@ def _mount_unified(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
             raise
         tree = _bound(view.hierarchies[0], mount)
     if tree < 0:
-        tree = new_filesystem("tmpfs", "tmpfs", [], attributes | k.MOUNT_ATTR_RDONLY)
+        tree = new_filesystem("tmpfs", "tmpfs", mounter.context(), attributes | k.MOUNT_ATTR_RDONLY)
     mounter.attach(tree, mount.destination, directory=True)
     set_propagation(tree, mount)
     k.close(tree)
@@ -52,7 +52,7 @@ def _mount_unified(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
 
 def _mount_v1(mounter: Mounter, mount: Mount, view: CgroupView) -> None:
     attributes = _attributes(mount)
-    top = new_filesystem("tmpfs", "tmpfs", [("mode", "755")], attributes & ~k.MOUNT_ATTR_RDONLY)
+    top = new_filesystem("tmpfs", "tmpfs", [("mode", "755"), *mounter.context()], attributes & ~k.MOUNT_ATTR_RDONLY)
     mounter.attach(top, mount.destination, directory=True)
     for hierarchy in view.hierarchies:
         tree = _hierarchy(hierarchy, mount, view.namespaced)

@@ -87,6 +87,10 @@ class Mounter:
                 raise failed(f"make {destination} read-only", error) from None
             k.close(fd)
 
+    def context(self) -> list[tuple[str, str | None]]:
+        """What gives the label to a new file system, if there is one to give."""
+        return [("context", self.label)] if self.label else []
+
     def attach(self, tree: int, destination: str, *, directory: bool, fstype: str = "") -> None:
         """Put a detached tree at a place of the container."""
         resolve = k.RESOLVE_NO_SYMLINKS if fstype in _DIRECTORY_ONLY else 0
@@ -132,8 +136,8 @@ class Mounter:
         parameters = list(mount.parameters)
         if mount.type == "tmpfs" and not any(key == "mode" for key, _ in parameters):
             parameters += self._mode_of(mount.destination)
-        if self.label and mount.type not in _UNLABELLED:
-            parameters.append(("context", self.label))
+        if mount.type not in _UNLABELLED:
+            parameters += self.context()
         tree = self._filesystem(mount, parameters, mount.attr_set & ~later)
         if mount.rec_set or mount.rec_clear:
             k.mount_setattr(tree, mount.rec_set & ~later, mount.rec_clear, recursive=True)

@@ -190,6 +190,35 @@ def test_nothing_to_be_shown(image: Path) -> None:
     assert shown(image, view, lambda: os.listdir(image / "cg")) == []
 
 
+@pytest.mark.parametrize("unified", [False, True])
+def test_the_tmpfs_of_ours_is_labelled(image: Path, monkeypatch: pytest.MonkeyPatch, unified: bool) -> None:
+    """The one that has the hierarchies below it, and the one that stands in for what cannot be shown; not those themselves."""
+    told: list[list[str | None]] = []
+    real, real_open = k.fsconfig, k.fsopen
+
+    def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
+        if key == "context":
+            told.append([key, value])
+        else:
+            real(fd, command, key, value)
+
+    def fsopen(fstype: str) -> int:
+        if fstype == "cgroup2":
+            raise PermissionError(1, "")
+        return real_open(fstype)
+
+    monkeypatch.setattr(k, "fsconfig", fsconfig)
+    monkeypatch.setattr(k, "fsopen", fsopen)
+    hierarchy = CgroupHierarchy(name="", parameters=(), path="")
+    view = CgroupView(unified=unified, namespaced=False, hierarchies=(hierarchy,))
+
+    def inside(root: Root) -> list[Any]:
+        mount_cgroups(Mounter(root, 0, "system_u:object_r:x"), mount(), view)
+        return [told, mountinfo(image / "cg")["type"]]
+
+    assert in_root(image, inside) == [[["context", "system_u:object_r:x"]], "tmpfs"]
+
+
 def test_links_beside_a_hierarchy(image: Path, tmp_path: Path) -> None:
     view = CgroupView(
         unified=False,
