@@ -179,7 +179,15 @@ def test_no_command_but_the_one_called_is_loaded(life: dict[str, set[str]]) -> N
 @pytest.mark.needs_cgroups
 def test_what_a_config_does_not_ask_for_is_not_loaded(life: dict[str, set[str]]) -> None:
     processes = {"process.idmap", "process.listener", "process.net_devices", "process.scheduling", "process.sources"}
-    others = {"hooks", "relay", "rootfs.attach", "spec.compiled_elsewhere", "spec.explain", "terminal"}
+    others = {
+        "hooks",
+        "relay",
+        "rootfs.at_once",
+        "rootfs.attach",
+        "spec.compiled_elsewhere",
+        "spec.explain",
+        "terminal",
+    }
     found = {
         command: own(life[command]) & (processes | others) for command in ("create", "start", "run", "exec", "delete")
     }

@@ -63,7 +63,8 @@ class Mount(Record):
     """One mount. `kind` is "bind", "new" (a file system of `type`), "cgroup" or "remount".
 
     attr_set and attr_clear are MOUNT_ATTR_* of the mount itself, rec_set and rec_clear those of the whole tree.
-    `parameters` go to fsconfig(2): (key, value), or (key, None) for a flag. `propagation` holds MS_* flags.
+    `parameters` go to fsconfig(2): (key, value), or (key, None) for a flag. `propagation` holds MS_* flags. at_once: a new file
+    system has an option that is too long for that, and is made by mount(2).
     """
 
     destination: str
@@ -79,6 +80,7 @@ class Mount(Record):
     propagation: tuple[int, ...] = ()
     copy_up: bool = False
     mapping: Mapping | None = None
+    at_once: bool = False
     options: tuple[str, ...] = ()
 
 

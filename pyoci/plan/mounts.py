@@ -177,6 +177,7 @@ def _plan_mount(mount: dict[str, Any], bundle: str, namespaces: Namespaces) -> M
         propagation=tuple(propagation),
         copy_up="tmpcopyup" in options,
         mapping=mapping,
+        at_once=kind == "new" and _is_long(source, parameters),
         options=options,
     )
 
@@ -228,6 +229,12 @@ def _parameters(fstype: str, data: str) -> list[tuple[str, str | None]]:
     pieces.append(piece)
     split = (piece.partition("=") for piece in pieces if piece)
     return [(key, value if equals else None) for key, equals, value in split]
+
+
+def _is_long(source: str, parameters: list[tuple[str, str | None]]) -> bool:
+    """Whether there is something that fsconfig(2) does not take."""
+    texts = (source, *(text for parameter in parameters for text in parameter if text))
+    return any(len(k.encode(text)) > k.FSCONFIG_LONGEST for text in texts)
 
 
 def _join(parameters: list[tuple[str, str | None]]) -> str:

@@ -159,6 +159,8 @@ def _mount(mount: Mount) -> tuple[str, ...]:
         options.append("with what the image has there")
     if mount.mapping:
         options += _mapping(mount.mapping)
+    if mount.at_once:
+        options.append("all at once (mount(2): too long for fsconfig(2))")
     return mount.destination, what, ", ".join(options)
 
 

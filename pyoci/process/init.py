@@ -59,6 +59,7 @@ class Handed(Record):
     state           what hooks in the container are told, less status and pid
     doors           the ways into the cgroups, unless it is systemd that puts it there
     run_hooks       pyoci.hooks.run_hooks, if there are hooks for init to run
+    at_once         pyoci.rootfs.at_once.new_filesystem, if there are mounts that take it
     """
 
     proc: int
@@ -71,6 +72,7 @@ class Handed(Record):
     state: dict[str, object]
     doors: Doors | None = None
     run_hooks: Callable[..., None] | None = None
+    at_once: Callable[..., int] | None = None
 
 
 def run(plan: Plan, handed: Handed, channel: Channel) -> NoReturn:
@@ -175,7 +177,7 @@ class Init:
         sources = self.handed.sources
         self.root = prepare_root(rootfs, self.handed.proc, sources.root if sources else -1)
         self.null = clone_null() if rootfs.masked else -1
-        self.mounter = Mounter(self.root, rootfs.propagation, rootfs.mount_label)
+        self.mounter = Mounter(self.root, rootfs.propagation, rootfs.mount_label, self.handed.at_once)
 
     def make_mounts(self) -> None:
         sources = self.handed.sources

@@ -77,6 +77,7 @@ class Launcher:
             state=self.state,
             doors=doors,
             run_hooks=_hook_runner(self.plan),
+            at_once=_maker_at_once(self.plan),
         )
         self.channel, theirs = pair()
         inherits_score = self.rootless and process.oom_score_adj is not None
@@ -230,6 +231,15 @@ def _hook_runner(plan: Plan) -> Callable[..., None] | None:
     from pyoci.hooks import run_hooks  # most containers have none
 
     return run_hooks
+
+
+def _maker_at_once(plan: Plan) -> Callable[..., int] | None:
+    """What makes file systems with options that are too long for fsconfig(2), loaded while it can be, if there are any."""
+    if not any(mount.at_once for mount in plan.mounts):
+        return None
+    from pyoci.rootfs.at_once import new_filesystem  # few options are so long
+
+    return new_filesystem
 
 
 def _open_sources(plan: Plan) -> Sources | None:

@@ -3,7 +3,8 @@
 
 Each mount is made detached, with all its attributes, and only then attached, descriptor to descriptor: there is no moment
 at which it is seen half made, no path that could be swapped, and no remount. Where the mount API of Linux 5.12 is
-missing this refuses; going back to mount(2) would bring the races back.
+missing this refuses; going back to mount(2) would bring the races back. What is too long for that API is made where there
+are none (see `at_once`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pyoci.rootfs.root import Root, is_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyoci.plan.model import Mount
 
 # What lxcfs and its like put over single files of /proc so that a container sees its own limits. Anything else there
@@ -54,10 +57,13 @@ class FilesystemRefused(PyociError):
 
 
 class Mounter:
-    """Makes mounts in one root. `propagation` is what the host's mounts have been given in here (MS_*, 0: nothing)."""
+    """Makes mounts in one root. `propagation` is what the host's mounts have been given in here (MS_*, 0: nothing).
 
-    def __init__(self, root: Root, propagation: int, label: str) -> None:
-        self.root, self.propagation, self.label = root, propagation, label
+    `at_once` is pyoci.rootfs.at_once.new_filesystem, if there are file systems that take it.
+    """
+
+    def __init__(self, root: Root, propagation: int, label: str, at_once: Callable[..., int] | None = None) -> None:
+        self.root, self.propagation, self.label, self.at_once = root, propagation, label, at_once
         self._readonly_later: list[tuple[str, int]] = []
 
     def make(self, mount: Mount, tree: int = -1, user_namespace: int = -1) -> None:
@@ -165,6 +171,9 @@ class Mounter:
         A sysfs shows a network namespace, and whoever does not own that may not mount it: root of a user namespace in the
         host's network. What is mounted in the host's comes along, so the attributes are for all of it.
         """
+        if mount.at_once:
+            assert self.at_once  # it was loaded, as there is one
+            return self.at_once(self.root.fd, mount.type, mount.source, parameters, attributes)
         try:
             return new_filesystem(mount.type, mount.source, parameters, attributes)
         except (OSError, FilesystemRefused) as error:  # with words if it would show what is covered in ours
@@ -251,6 +260,8 @@ def _reconfigure(target: int, mount: Mount) -> None:
 
 def _configure(context: int, parameters: list[tuple[str, str | None]], command: int) -> None:
     for key, value in parameters:
+        if max(len(k.encode(key)), len(k.encode(value or ""))) > k.FSCONFIG_LONGEST:
+            raise FilesystemRefused(f"the option {key[:20]} is longer than {k.FSCONFIG_LONGEST} bytes", EINVAL)
         k.fsconfig(context, k.FSCONFIG_SET_FLAG if value is None else k.FSCONFIG_SET_STRING, key, value)
     k.fsconfig(context, command)
 

@@ -109,6 +109,39 @@ def test_an_overlay_has_commas_in_its_layers(container: Container) -> None:
     assert container.output("ls", "/data").splitlines() == ["of a,b", "of c"]
 
 
+LONG = "n" * 200
+
+
+@pytest.mark.parametrize("mapped", [False, pytest.param(True, marks=pytest.mark.needs_user_namespaces)])
+def test_more_layers_than_fit_into_one_parameter(container: Container, mapped: bool) -> None:
+    """fsconfig(2) takes 255 bytes of each; who mounts by mount(2) has a page for all of them."""
+    if mapped:
+        with_user_namespace(container.config)
+    (container.rootfs / "data").mkdir()
+    layers = [container.scratch / LONG / name for name in ("a", "b")]
+    for layer in layers:
+        layer.mkdir(parents=True)
+        (layer / f"of {layer.name}").touch()
+    options = [f"lowerdir={layers[0]}:{layers[1]}", "nosuid"]
+    container.mounts.append(mount("/data", "overlay", "overlay", *options))
+    assert container.output("ls", "/data").splitlines() == ["of a", "of b"]
+
+
+@pytest.mark.parametrize("options", [["rw"], ["ro", "noexec"]])
+def test_a_long_source(container: Container, options: list[str]) -> None:
+    container.mounts.append(mount("/scratch", "tmpfs", LONG * 2, *options))
+    line = container.sh("grep ' /scratch ' /proc/self/mountinfo")
+    (entry,) = parse_mountinfo(line)
+    assert (entry.source, {*options} <= entry.options) == (LONG * 2, True)
+
+
+def test_more_options_than_the_kernel_takes(container: Container) -> None:
+    layers = [f"/{LONG}/{number}" for number in range(30)]
+    container.mounts.append(mount("/data", "overlay", "overlay", f"lowerdir={':'.join(layers)}"))
+    container.create().refused("/data")
+    container.leaves_nothing()
+
+
 # Attributes of a mount and of its whole tree
 
 ATTRIBUTES = {

@@ -332,6 +332,7 @@ OTHER: dict[type[Record], dict[str, Any]] = {
         "propagation": (k.MS_UNBINDABLE,),
         "copy_up": True,
         "mapping": Mapping(user_namespace="/run/ns"),
+        "at_once": True,
     },
     Scheduling: {
         "scheduler": Scheduler(name="SCHED_FIFO", policy=1, priority=3),
