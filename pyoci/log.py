@@ -23,7 +23,7 @@ import time
 
 from pyoci.errors import describe
 from pyoci.jsontext import dumps, quote
-from pyoci.kernel.basic import O_APPEND, O_CLOEXEC, O_CREAT, O_NOCTTY, O_WRONLY, open, write
+from pyoci.kernel.basic import O_APPEND, O_CLOEXEC, O_CREAT, O_NOCTTY, O_WRONLY, POLLOUT, open, poll, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,10 +133,27 @@ def _text_line(level: str, message: str) -> str:
     return f'time="{timestamp()}" level={level} msg={quote(message)}\n'
 
 
+def write_whole(fd: int, data: bytes) -> None:
+    """Write everything to a standard stream. Raises OSError.
+
+    Some callers (node, asyncio) leave us one that is non-blocking: that its reader lags is then told as a failure.
+    """
+    while data:
+        try:
+            data = data[write(fd, data) :]
+        except BlockingIOError:
+            ready = poll()
+            ready.register(fd, POLLOUT)
+            ready.poll()
+
+
 def _put(fd: int, text: str | bytes) -> None:
     data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
     try:
-        while data:
-            data = data[write(fd, data) :]
+        if fd == _STDERR:
+            write_whole(fd, data)
+        else:
+            while data:
+                data = data[write(fd, data) :]
     except OSError:
         return

@@ -6,7 +6,8 @@ from __future__ import annotations
 from errno import EPIPE
 
 from pyoci.errors import PyociError, failed
-from pyoci.kernel.basic import O_RDWR, close, dup, dup2, fstat, open, write
+from pyoci.kernel.basic import O_RDWR, close, dup, dup2, fstat, open
+from pyoci.log import write_whole
 
 _STDOUT = 1
 
@@ -17,10 +18,8 @@ class ReaderGone(PyociError):
 
 def put(text: str) -> None:
     """Write a text to standard output. Raises ReaderGone, or PyociError if it cannot be written whole."""
-    data = text.encode("utf-8", "backslashreplace")
     try:
-        while data:
-            data = data[write(_STDOUT, data) :]
+        write_whole(_STDOUT, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         if error.errno == EPIPE:
             raise ReaderGone("standard output: the reader is gone") from None

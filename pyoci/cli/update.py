@@ -7,7 +7,7 @@ from pyoci.cli.options import CONTAINER_ID, STRING, Call, Command, Option
 from pyoci.cli.settings import settings
 from pyoci.container import update as updating
 from pyoci.errors import PyociError, UsageError, failed
-from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, close, open, read
+from pyoci.kernel.basic import O_CLOEXEC, O_RDONLY, POLLIN, close, open, poll, read
 from pyoci.spec import validate
 
 TYPE_CHECKING = False
@@ -101,7 +101,7 @@ def _read(file: str) -> str:
     try:
         fd = 0 if file == "-" else open(file, O_RDONLY | O_CLOEXEC)
         content = b""
-        while (part := read(fd, 1 << 16)) and len(content) <= _MAX_SIZE:
+        while (part := _read_on(fd)) and len(content) <= _MAX_SIZE:
             content += part
         if fd:
             close(fd)
@@ -110,6 +110,17 @@ def _read(file: str) -> str:
     if len(content) > _MAX_SIZE:
         raise PyociError(f"{file} is larger than {_MAX_SIZE >> 20} MiB")
     return content.decode("utf-8")
+
+
+def _read_on(fd: int) -> bytes:
+    """What comes next, empty at the end. Standard input may be non-blocking: some callers leave us theirs so."""
+    while True:
+        try:
+            return read(fd, 1 << 16)
+        except BlockingIOError:
+            ready = poll()
+            ready.register(fd, POLLIN)
+            ready.poll()
 
 
 def _number(name: str, text: str) -> int:

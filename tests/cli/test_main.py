@@ -7,6 +7,7 @@ cannot be had from outside.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -174,6 +175,47 @@ def test_output_that_cannot_be_written() -> None:
         done = subprocess.run([*program(), "--version"], stdout=full, stderr=subprocess.PIPE, env={}, check=False)
     assert done.returncode == 1
     assert done.stderr == b"pyoci: write to standard output: no space left on device\n"
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe that takes no more, and says so instead of waiting."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_end, bytes(4096))
+    return read_end, write_end
+
+
+def lagging(process: subprocess.Popen[bytes]) -> None:
+    """Give it time to fail."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+
+
+@pytest.mark.parametrize(
+    ("stream", "words", "code", "told"),
+    [("stdout", ["features"], 0, b"ociVersionMin"), ("stderr", ["frobnicate"], 1, b"pyoci: unknown command")],
+)
+def test_a_reader_that_lags(stream: str, words: list[str], code: int, told: bytes) -> None:
+    """Some callers leave us a pipe that is non-blocking."""
+    read_end, write_end = full_pipe()
+    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: write_end}
+    process = subprocess.Popen([*program(), *words], env={}, **streams)
+    os.close(write_end)
+    lagging(process)
+    with open(read_end, "rb") as reader:
+        assert told in reader.read()
+    assert process.wait(60) == code
+
+
+def test_a_reader_that_goes_when_it_has_lagged() -> None:
+    read_end, write_end = full_pipe()
+    process = subprocess.Popen([*program(), "--help"], stdout=write_end, stderr=subprocess.PIPE, env={})
+    os.close(write_end)
+    lagging(process)
+    os.close(read_end)
+    assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 1)
 
 
 def test_output_never_lands_in_a_file_of_ours(tmp_path: Path) -> None:

@@ -108,16 +108,35 @@ def test_a_pipe_will_do(tmp_path: Path) -> None:
     os.close(told)
 
 
+FROM_STANDARD_INPUT = """
+from pyoci.cli.options import Call, parse; from pyoci.cli.update import COMMAND, changes
+print(changes(parse(Call(COMMAND), ['--resources=-', 'web'])))
+"""
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
 def test_standard_input() -> None:
-    code = (
-        "from pyoci.cli.options import Call, parse; from pyoci.cli.update import COMMAND, changes\n"
-        "print(changes(parse(Call(COMMAND), ['--resources=-', 'web'])))"
-    )
-    repository = Path(__file__).resolve().parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code], input='{"pids": {"limit": 5}}', capture_output=True, text=True, cwd=repository
-    )
+        [sys.executable, "-c", FROM_STANDARD_INPUT],
+        input='{"pids": {"limit": 5}}', capture_output=True, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
     assert (done.stdout, done.stderr) == ("{'pids': {'limit': 5}}\n", "")
+
+
+def test_standard_input_that_comes_late() -> None:
+    """Some callers leave us a pipe that is non-blocking."""
+    told, tell = os.pipe()
+    os.set_blocking(told, False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", FROM_STANDARD_INPUT],
+        stdin=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    os.close(told)
+    with pytest.raises(subprocess.TimeoutExpired):  # it has time to fail
+        process.wait(1)
+    os.write(tell, b'{"pids": {"limit": 5}}')
+    os.close(tell)
+    assert process.communicate(timeout=60) == ("{'pids': {'limit': 5}}\n", "")
 
 
 def test_a_file_that_is_wrong(tmp_path: Path) -> None:
