@@ -37,19 +37,21 @@ def load(directory: str, name: str = "config.json") -> Bundle:
     return Bundle(directory=here, text=text, config=validate.load(text, name, runnable=True))
 
 
-def read_config(path: str, shown: str) -> str:
-    """The text of a JSON file that a caller named. Raises PyociError."""
+def read_config(path: str, shown: str, may_be_pipe: bool = False) -> str:
+    """The text of a JSON file that a caller named; of a pipe, if it may be one, all that comes. Raises PyociError."""
     try:
-        fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC | k.O_NONBLOCK)
+        fd = k.open(path, k.O_RDONLY | k.O_CLOEXEC | (0 if may_be_pipe else k.O_NONBLOCK))
         try:
             status = k.fstat(fd)
-            if not k.S_ISREG(status.st_mode):
-                raise PyociError(f"{shown} is not a regular file")
-            if status.st_size > _MAX_CONFIG:
-                raise PyociError(f"{shown} is larger than {_MAX_CONFIG >> 20} MiB")
-            pieces = []
-            while piece := k.read(fd, 1 << 20):
+            if not (k.S_ISREG(status.st_mode) or (may_be_pipe and k.S_ISFIFO(status.st_mode))):
+                raise PyociError(f"{shown} is not a regular file{' or a pipe' if may_be_pipe else ''}")
+            pieces, size, is_too_large = [], 0, status.st_size > _MAX_CONFIG
+            while not is_too_large and (piece := k.read(fd, 1 << 20)):
                 pieces.append(piece)
+                size += len(piece)
+                is_too_large = size > _MAX_CONFIG
+            if is_too_large:
+                raise PyociError(f"{shown} is larger than {_MAX_CONFIG >> 20} MiB")
         finally:
             k.close(fd)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,37 @@ def test_a_config_that_is_no_file(directory: Path) -> None:
     os.mkfifo(directory / "fifo")  # nobody writes to it: opening it must not block
     assert refusal(str(directory), "fifo") == f"{directory}/fifo is not a regular file"
     assert refusal(str(directory), "/dev/null").endswith("/dev/null is not a regular file")
+
+
+def test_a_file_that_may_be_a_pipe(directory: Path) -> None:
+    """Of which all is read: who writes may take his time."""
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        for part in (b'{"a":', b" 1", b"}"):
+            os.write(tell, part)
+            time.sleep(0.05)
+        os._exit(0)
+    os.close(tell)
+    assert bundle.read_config(f"/proc/self/fd/{told}", "pipe", may_be_pipe=True) == '{"a": 1}'
+    os.close(told)
+    os.wait()
+    with pytest.raises(PyociError, match="/dev/zero is not a regular file or a pipe"):
+        bundle.read_config("/dev/zero", "/dev/zero", may_be_pipe=True)
+
+
+def test_a_pipe_that_does_not_end(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "_MAX_CONFIG", 1000)
+    told, tell = os.pipe()
+    os.write(tell, bytes(1000))
+    os.close(tell)
+    assert len(bundle.read_config(f"/proc/self/fd/{told}", "pipe", may_be_pipe=True)) == 1000
+    os.close(told)
+    told, tell = os.pipe()
+    os.write(tell, bytes(1001))
+    with pytest.raises(PyociError, match="pipe is larger than 0 MiB"):
+        bundle.read_config(f"/proc/self/fd/{told}", "pipe", may_be_pipe=True)
+    os.close(told)
+    os.close(tell)
 
 
 def test_a_large_config(directory: Path) -> None:

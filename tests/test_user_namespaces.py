@@ -27,6 +27,24 @@ def test_the_maps_and_nothing_left_behind() -> None:
 
 
 @pytest.mark.needs_root
+def test_who_looks_has_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our caller's descriptors are still there, and whoever is root in that namespace is near to it."""
+    enter, secret, seen = k.setns, tmp_path / "secret", tmp_path / "seen"
+    secret.touch()
+
+    def look_and_enter(fd: int, flags: int) -> None:
+        fds = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        seen.write_text(" ".join(os.readlink(link) for link in fds if os.path.lexists(link)))
+        enter(fd, flags)
+
+    monkeypatch.setattr(k, "setns", look_and_enter)
+    with user_namespace("0 1000 5\n", "0 2000 1\n") as path, secret.open():
+        assert maps_of(path)
+    assert "user:[" in seen.read_text()
+    assert str(secret) not in seen.read_text()
+
+
+@pytest.mark.needs_root
 def test_maps_that_are_not_written_yet() -> None:
     with user_namespace("", "") as path:
         assert maps_of(path) == ((), ())

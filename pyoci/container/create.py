@@ -16,8 +16,9 @@ from pyoci.cgroups.manage import create as create_cgroups
 from pyoci.cgroups.marks import mark_of
 from pyoci.cgroups.processes import oom_kills
 from pyoci.container.handover import (
+    Inherited,
     connect_pidfd_socket,
-    keep_inherited,
+    find_inherited,
     listen_fds,
     own_streams,
     send_pidfd,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 def create(settings: Settings, container_id: str, options: CreateOptions) -> None:
     """Make a container that waits to be started. Raises SpecError with all that is wrong, or PyociError; then nothing is left."""
-    inherited = keep_inherited(options.preserve_fds, settings.log.fd, listen_fds())
+    inherited = find_inherited(options.preserve_fds, settings.log.fd, listen_fds())
     Creation(settings, container_id, options, inherited).create()
 
 
@@ -93,7 +94,7 @@ class Creation:
         settings: Settings,
         container_id: str,
         options: CreateOptions,
-        inherited: int,
+        inherited: Inherited,
         foreground: Foreground | None = None,
         starts: bool = False,
     ) -> None:
@@ -112,6 +113,7 @@ class Creation:
         log.debug(f"bundle {bundle.directory}: the configuration is right, and decided on for this host")
         console = self._open_console(plan.process.terminal)
         receiver = connect_pidfd_socket(self.options.pidfd_socket)
+        self.inherited.close_others()
         self.state = self._record(bundle, host, plan)
         self.launcher = self._make_launcher(plan, host)
         self.directory.make(self.settings.root)
@@ -139,7 +141,7 @@ class Creation:
             from pyoci.rootfs.attach import attach  # few containers have no mount namespace
 
             attach(plan.rootfs.path, self._save_mount)
-        self._with_streams(plan, lambda: launcher.clone(fifo, program, console, self.inherited))
+        self._with_streams(plan, lambda: launcher.clone(fifo, program, console, self.inherited.count))
         log = self.settings.log
         log.debug(f"init is process {launcher.pid}, on its way into {', '.join(sorted(set(launcher.paths.values())))}")
         self._save(plan.cgroup.paths if plan.cgroup.unit else launcher.paths)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pyoci import syscalls as k
 from pyoci.cgroups.join import Doors, join_beside
 from pyoci.confinement import gather_confinement
-from pyoci.container.handover import connect_pidfd_socket, keep_inherited, send_pidfd, write_pid_file
+from pyoci.container.handover import connect_pidfd_socket, find_inherited, send_pidfd, write_pid_file
 from pyoci.container.record import Container, hook_state
 from pyoci.errors import InvalidOperation, UsageError, failed
 from pyoci.foreground import Foreground
@@ -54,7 +54,7 @@ def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
 
 
 def _launch(settings: Settings, container_id: str, options: ExecOptions, foreground: Foreground | None) -> Launched:
-    inherited = keep_inherited(options.preserve_fds, settings.log.fd, 0)
+    inherited = find_inherited(options.preserve_fds, settings.log.fd, 0)
     container = Container(settings, container_id)
     status = _check_status(container, options)
     config = container.directory.config()
@@ -78,6 +78,7 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
     # Before the program runs: see Foreground.attach.
     attach = (lambda: foreground.receive(ours)) if foreground and ours >= 0 else None
     receiver = connect_pidfd_socket(options.pidfd_socket)
+    inherited.close_others()
     paths = _paths(container.state.cgroup_paths, options.cgroup)
     init = container.open_init()
     join = Join(
@@ -88,7 +89,7 @@ def _launch(settings: Settings, container_id: str, options: ExecOptions, foregro
         seccomp=b"" if flags < 0 else container.directory.filter(),
         seccomp_flags=max(flags, 0),
         console=console,
-        preserve_fds=inherited,
+        preserve_fds=inherited.count,
         keyring=f"_ses.{container_id}" if planned.keyring else "",
         agent=_agent(linux, container, status),
         init_pid=container.state.init_process_pid,
@@ -190,7 +191,7 @@ def _read_process(path: str) -> dict[str, Any]:
     from pyoci.bundle import read_config  # the options need no validation
     from pyoci.spec.validate import load_process  # likewise
 
-    return load_process(read_config(path, path), path.rpartition("/")[2])
+    return load_process(read_config(path, path, may_be_pipe=True), path.rpartition("/")[2])
 
 
 def _with_capabilities(present: dict[str, Any], more: tuple[str, ...]) -> dict[str, Any]:

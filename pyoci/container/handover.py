@@ -7,17 +7,34 @@ from errno import EBADF
 
 from pyoci import syscalls as k
 from pyoci.errors import PyociError, describe, failed
+from pyoci.record import Record
 from pyoci.state import write_all
 
 _FIRST_FD = 3
 
 
-def keep_inherited(preserve_fds: int, log: int, listening: int) -> int:
-    """How many descriptors from 3 on the program will inherit. All others of the caller's, but stdio and the log, are closed.
+class Inherited(Record):
+    """The caller's descriptors: `count` of them from 3 on the program will inherit, `others` it must not."""
+
+    count: int
+    others: tuple[int, ...]
+
+    def close_others(self) -> None:
+        """To be called when what the caller has named by a descriptor (`/dev/fd/5`) has been opened, and before anything is
+        forked: init waits for days, and what it does not need it must not hold.
+        """
+        for fd in self.others:
+            try:
+                k.close(fd)
+            except OSError:  # of a file that could not be written to its end: it is closed all the same (close(2))
+                pass
+
+
+def find_inherited(preserve_fds: int, log: int, listening: int) -> Inherited:
+    """What the caller has left open beside stdio: all that is, but for the log.
 
     preserve_fds: how many the command line asks for, on top of those of socket activation, `listening`, which come first.
-    To be called before anything else is opened: init waits for days, and what it does not need it must not hold. Raises
-    PyociError.
+    To be called before anything else is opened. Raises PyociError.
     """
     count = preserve_fds + listening
     for fd in range(_FIRST_FD, _FIRST_FD + count):
@@ -29,8 +46,21 @@ def keep_inherited(preserve_fds: int, log: int, listening: int) -> int:
             raise failed(
                 f"unable to preserve fds: descriptor {fd}, of the {count} from 3 on, cannot be had", error
             ) from None
-    k.close_all_but(_FIRST_FD + count, (log,))
-    return count
+    try:
+        open_fds = [int(name) for name in k.listdir("/proc/self/fd")]
+    except OSError as error:
+        raise failed("see which descriptors are open", error) from None
+    others = (fd for fd in open_fds if fd >= _FIRST_FD + count and fd != log)
+    return Inherited(count=count, others=tuple(fd for fd in others if _is_open(fd)))
+
+
+def _is_open(fd: int) -> bool:
+    """That of the listing itself is not any more."""
+    try:
+        k.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def listen_fds() -> int:

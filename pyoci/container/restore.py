@@ -6,7 +6,7 @@ from __future__ import annotations
 from pyoci import jsontext
 from pyoci import syscalls as k
 from pyoci.container.create import Creation
-from pyoci.container.handover import keep_inherited
+from pyoci.container.handover import find_inherited
 from pyoci.container.record import Container, hook_state
 from pyoci.container.run import remove, stay
 from pyoci.criu.images import Directories
@@ -31,7 +31,7 @@ def restore(settings: Settings, container_id: str, options: RestoreOptions) -> i
 
     Raises SpecError, PyociError; then nothing is left.
     """
-    inherited = keep_inherited(0, settings.log.fd, 0)
+    inherited = find_inherited(0, settings.log.fd, 0)
     if options.detach:
         Restoration(settings, container_id, options, inherited, starts=True).create()
         return 0

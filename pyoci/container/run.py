@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pyoci.container.create import Creation
 from pyoci.container.delete import end_and_destroy
-from pyoci.container.handover import keep_inherited, listen_fds
+from pyoci.container.handover import find_inherited, listen_fds
 from pyoci.container.record import Container
 from pyoci.container.start import finish_start, open_fifo, open_notify_proxy
 from pyoci.errors import ContainerNotFound, PyociError
@@ -23,7 +23,7 @@ def run(settings: Settings, container_id: str, options: CreateOptions) -> int:
 
     Raises SpecError, PyociError; then nothing is left.
     """
-    inherited = keep_inherited(options.preserve_fds, settings.log.fd, listen_fds())
+    inherited = find_inherited(options.preserve_fds, settings.log.fd, listen_fds())
     if options.detach:
         creation = Creation(settings, container_id, options, inherited, starts=True)
         _start(creation, None)

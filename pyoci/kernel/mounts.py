@@ -16,6 +16,7 @@ from _stat import (  # noqa: F401
     S_IMODE,
     S_ISCHR,
     S_ISDIR,
+    S_ISFIFO,
     S_ISREG,
 )
 from _struct import Struct

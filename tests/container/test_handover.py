@@ -6,15 +6,24 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyoci import syscalls as k
-from pyoci.container.handover import connect_pidfd_socket, keep_inherited, listen_fds, send_pidfd, write_pid_file
+from pyoci.container.create import create
+from pyoci.container.exec import exec_
+from pyoci.container.handover import connect_pidfd_socket, find_inherited, listen_fds, send_pidfd, write_pid_file
+from pyoci.container.options import CreateOptions, ExecOptions, RestoreOptions
+from pyoci.container.restore import restore
+from pyoci.container.run import run
+from pyoci.criu.options import CriuOptions
 from pyoci.errors import PyociError
+from pyoci.jsontext import dumps
+from tests.container.boxes import Box
+from tests.criu.standin import install
 from tests.rootfs.roots import descriptors, refusal
 
 
@@ -66,21 +75,88 @@ def open_fds() -> list[int]:
 )
 def test_what_is_kept(preserve: int, log: int, listening: int, opened: tuple[int, ...], kept: list[int]) -> None:
     def inside() -> tuple[int, list[int]]:
-        return keep_inherited(preserve, log, listening), open_fds()
+        inherited = find_inherited(preserve, log, listening)
+        inherited.close_others()
+        return inherited.count, open_fds()
 
     assert apart(inside, *opened) == repr((preserve + listening, kept))
 
 
+def test_what_is_opened_meanwhile_stays_open() -> None:
+    def inside() -> tuple[list[int], list[int]]:
+        inherited = find_inherited(0, -1, 0)
+        ours = [os.open("/", os.O_PATH) for _ in range(3)]
+        inherited.close_others()
+        return ours, open_fds()
+
+    assert apart(inside, 4, 6) == repr(([3, 5, 7], [3, 5, 7]))
+
+
 def test_what_is_to_be_kept_must_be_there() -> None:
-    said = apart(lambda: keep_inherited(3, -1, 0), 3, 5)
+    said = apart(lambda: find_inherited(3, -1, 0), 3, 5)
     assert "unable to preserve fds: descriptor 4, of the 3 from 3 on, cannot be had: bad file descriptor" in said
 
 
 @pytest.mark.parametrize(("preserve", "listening"), [(1, 0), (0, 1), (2, 0)])
 def test_our_log_is_not_what_is_to_be_kept(preserve: int, listening: int) -> None:
     """It has a number that the caller has not used, and would be open for writing in the container."""
-    said = apart(lambda: keep_inherited(preserve, 3, listening), 3, 4)
+    said = apart(lambda: find_inherited(preserve, 3, listening), 3, 4)
     assert "unable to preserve fds: descriptor 3, of the" in said and "bad file descriptor" in said
+
+
+def forked_with(monkeypatch: pytest.MonkeyPatch, path: Path) -> list[bool]:
+    """For each process that will be made, whether it gets a descriptor of this file."""
+    wanted = (path.stat().st_dev, path.stat().st_ino)
+    seen: list[bool] = []
+
+    def watched(make: Callable[..., Any]) -> Callable[..., Any]:
+        def look_and_make(*arguments: Any, **options: Any) -> Any:
+            seen.append(any((status.st_dev, status.st_ino) == wanted for status in map(os.fstat, open_fds())))
+            return make(*arguments, **options)
+
+        return look_and_make
+
+    for name in ("fork", "clone3"):
+        monkeypatch.setattr(k, name, watched(getattr(k, name)))
+    return seen
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("command", ["create", "run", "exec", "restore"])
+def test_no_process_is_made_with_the_callers_descriptors(
+    box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    """They are there until what he names by them is opened, and a bundle may well be; the container's process has none."""
+    calls: dict[str, Callable[[], object]] = {
+        "create": lambda: create(box.settings(), box.id, CreateOptions(bundle=by_descriptor)),
+        "run": lambda: run(box.settings(), box.id, CreateOptions(bundle=by_descriptor)),
+        "exec": lambda: exec_(box.settings(), box.id, ExecOptions(process_file=f"{by_descriptor}/process.json")),
+        "restore": lambda: restore(
+            box.settings(),
+            box.id,
+            RestoreOptions(bundle=by_descriptor, detach=True, criu=CriuOptions(image_path=str(tmp_path))),
+        ),
+    }
+    install(tmp_path / "bin")
+    monkeypatch.setitem(k.environ, b"PATH", os.fsencode(f"{tmp_path}/bin:{os.environ['PATH']}"))
+    (tmp_path / "descriptors.json").write_text('["/dev/null", "/dev/null", "/dev/null"]')
+    if command == "exec":
+        box.run("sleep", "1000")
+    box.config["process"]["args"] = ["true"]
+    box.write_config()
+    (box.bundle / "process.json").write_text(dumps(box.config["process"]))
+    bundle = os.open(box.bundle, os.O_RDONLY)
+    by_descriptor = f"/proc/self/fd/{bundle}"
+
+    def look() -> list[bool]:
+        seen = forked_with(monkeypatch, box.bundle)
+        calls[command]()
+        return seen
+
+    assert box.apart(look) == [False]
+    os.close(bundle)
 
 
 @pytest.mark.parametrize(

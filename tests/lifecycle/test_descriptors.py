@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Container, eventually, placed
+from .harness import Container, console_socket, eventually, placed, read_until
 
 differs = pytest.mark.differs
 
@@ -142,3 +143,59 @@ def test_listen_fds_for_another_process_are_ignored(container: Container) -> Non
             pass_fds=(3,), env={"PATH": os.environ["PATH"], "LISTEN_FDS": "1", "LISTEN_PID": "1"},
         ).ok()  # fmt: skip
     assert result.out == "[]\n"
+
+
+# What the caller names by a descriptor
+
+
+@contextlib.contextmanager
+def told(text: str) -> Iterator[int]:
+    """A pipe that this text comes out of, and then its end."""
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    try:
+        yield reader
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrapper"),
+    [("/dev/fd/5", []), ("/proc/self/fd/5", []), ("/dev/stdin", ["sh", "-c", 'exec "$0" "$@" <&5'])],
+)
+def test_the_process_of_an_exec_comes_from_a_pipe(container: Container, path: str, wrapper: list[str]) -> None:
+    """As the shell has it open for `exec --process <(...)`. Not a descriptor of all these reaches the program."""
+    container.launch()
+    process = json.dumps(container.process | {"args": LIST})
+    with told(process) as reader, open_at(7), placed({5: reader}):
+        result = container.exec(options=("--process", path), pass_fds=(5, 7), wrapper=wrapper).ok()
+    assert descriptors(result.out) == {0, 1, 2}
+
+
+def test_a_bundle_that_a_descriptor_leads_to(container: Container) -> None:
+    container.process["args"] = LIST
+    container.write_config()
+    bundle = os.open(container.bundle, os.O_RDONLY | os.O_DIRECTORY)
+    with open_at(5), placed({7: bundle}):
+        result = container.call("run", "--bundle", "/proc/self/fd/7", container.id, pass_fds=(5, 7)).ok()
+    os.close(bundle)
+    assert descriptors(result.out) == {0, 1, 2}
+
+
+def test_a_console_socket_that_a_descriptor_leads_to(container: Container) -> None:
+    """So a caller gets around the 107 bytes that the path of a socket may have."""
+    container.process["terminal"] = True
+    directory = os.open(container.scratch, os.O_RDONLY | os.O_DIRECTORY)
+    with console_socket(container.scratch) as (path, receive):
+        options = ("--console-socket", f"/proc/self/fd/7/{os.path.basename(path)}")
+        with placed({7: directory}):
+            container.create(*options, args=["sleep", "1000"], pass_fds=(7,)).ok()
+            receive()
+            container.start().ok()
+            listing = [*LIST[:2], f"{LIST[2]}; echo end"]
+            container.exec(*listing, options=("--tty", "--detach", *options), pass_fds=(7,)).ok()
+            output = read_until(receive(), b"end").decode()
+    os.close(directory)
+    assert descriptors(output.partition("end")[0]) == {0, 1, 2}
+    assert sorted(os.listdir(f"/proc/{container.pid}/fd")) == ["0", "1", "2"]
