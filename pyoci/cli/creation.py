@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pyoci.cli.options import INT, STRING, Argument, Call, Option
-from pyoci.cli.settings import absolute, absolute_or_none
+from pyoci.cli.settings import absolute, absolute_or_none, socket_or_none
 from pyoci.container.options import CreateOptions
 
 NEW_ID = Argument(
@@ -75,9 +75,9 @@ def create_options(call: Call) -> CreateOptions:
     return CreateOptions(
         bundle=absolute(call.text("bundle") or "."),
         config=absolute(call.text("config")) if call.text("config") else "config.json",
-        console_socket=absolute_or_none(call.text("console-socket")),
+        console_socket=socket_or_none(call.text("console-socket")),
         pid_file=absolute_or_none(call.text("pid-file")),
-        pidfd_socket=absolute_or_none(call.text("pidfd-socket")),
+        pidfd_socket=socket_or_none(call.text("pidfd-socket")),
         no_pivot=call.flag("no-pivot"),
         no_new_keyring=call.flag("no-new-keyring"),
         preserve_fds=call.number("preserve-fds"),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pyoci.cli.options import CONTAINER_ID, INT, REPEAT, STRING, Argument, Call, Command, Option
-from pyoci.cli.settings import absolute_or_none, settings
+from pyoci.cli.settings import absolute_or_none, settings, socket_or_none
 from pyoci.container import exec as joining
 from pyoci.container.options import ExecOptions
 from pyoci.errors import UsageError
@@ -175,7 +175,7 @@ def exec_options(call: Call) -> ExecOptions:
         additional_gids=tuple(_id_number("--additional-gids", gid) for gid in call.texts("additional-gids")),
         detach=call.flag("detach"),
         pid_file=absolute_or_none(call.text("pid-file")),
-        console_socket=absolute_or_none(call.text("console-socket")),
+        console_socket=socket_or_none(call.text("console-socket")),
         caps=call.texts("cap"),
         no_new_privs=call.flag("no-new-privs") if call.given("no-new-privs") else None,
         apparmor=call.text("apparmor"),
@@ -183,7 +183,7 @@ def exec_options(call: Call) -> ExecOptions:
         preserve_fds=call.number("preserve-fds"),
         cgroup=call.texts("cgroup"),
         ignore_paused=call.flag("ignore-paused"),
-        pidfd_socket=absolute_or_none(call.text("pidfd-socket")),
+        pidfd_socket=socket_or_none(call.text("pidfd-socket")),
     )
 
 

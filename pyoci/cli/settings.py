@@ -209,3 +209,8 @@ def absolute(path: str) -> str:
 def absolute_or_none(path: str) -> str:
     """The path made absolute; an empty one stays empty, which stands for no path."""
     return absolute(path) if path else ""
+
+
+def socket_or_none(path: str) -> str:
+    """The same for the path of a socket, which may be an abstract name: `@web`, as Go writes it, is NUL and `web` (unix(7))."""
+    return f"\0{path[1:]}" if path.startswith("@") else absolute_or_none(path)

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class CreateOptions(Record):
-    """The options of create and run. Paths of files are absolute, as the bundle becomes the working directory."""
+    """The options of create and run. Paths of files are absolute, as the bundle becomes the working directory.
+
+    That of a socket may be an abstract name, which starts with NUL.
+    """
 
     bundle: str = "."
     config: str = "config.json"

@@ -48,7 +48,7 @@ def stream_pair() -> tuple[int, int]:
 def connect_unix(path: str) -> int:
     """A stream socket connected to the listener at this path, which may be longer than the 108 bytes of a sun_path.
 
-    An abstract name starts with NUL, as in unix(7).
+    An abstract name starts with NUL, as in unix(7); errors show it with the @ that everyone writes in its place.
     """
     is_name = path.startswith("\0")
     target = -1 if is_name else open(path, O_PATH | O_CLOEXEC)
@@ -58,7 +58,8 @@ def connect_unix(path: str) -> int:
             connection.connect(encode(path) if is_name else f"/proc/self/fd/{target}")
         except OSError as error:
             connection.close()
-            raise OSError(error.errno, error.strerror, path) from None
+            number = error.errno or errno.ENAMETOOLONG  # which is found out before the kernel is asked
+            raise OSError(number, strerror(number), f"@{path[1:]}" if is_name else path) from None
         return connection.detach()
     finally:
         if target >= 0:

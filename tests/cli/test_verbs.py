@@ -62,6 +62,10 @@ CREATES = [
     ("create --bundle /b --pid-file /b/init.pid --no-new-keyring ID", {"no_new_keyring": True}),
     ("create --bundle /b --pid-file /b/init.pid --preserve-fds 2 ID", {"preserve_fds": 2}),
     ("create --bundle /b --pid-file /b/init.pid --pidfd-socket /s ID", {"pidfd_socket": "/s"}),
+    (
+        "create --bundle /b --pid-file /b/init.pid --console-socket @c --pidfd-socket=@/p ID",
+        {"console_socket": "\0c", "pidfd_socket": "\0/p"},
+    ),
     ("create -b /b -pid-file=/b/init.pid ID", {}),
     ("create ID --bundle=/b --pid-file /b/init.pid", {}),
     ("create --bundle /b/x/.. --pid-file //b/./init.pid -f /etc/c.json ID", {"config": "/etc/c.json"}),
@@ -162,6 +166,8 @@ EXECS = [
     ("exec --cgroup cpu,cpuacct:a --cgroup memory:b ID ls",
      {"cgroup": ("cpu,cpuacct:a", "memory:b"), "args": ("ls",)}),
     ("exec --pidfd-socket /s ID ls", {"pidfd_socket": "/s", "args": ("ls",)}),
+    ("exec --console-socket @c/ --pidfd-socket @p ID ls",
+     {"console_socket": "\0c/", "pidfd_socket": "\0p", "args": ("ls",)}),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -57,3 +58,16 @@ def test_a_listener_at_a_long_path(tmp_path: Path) -> None:
         accepted.close()
         os.close(connection)
     os.close(fd)
+
+
+def test_a_listener_with_an_abstract_name() -> None:
+    name = f"pyoci-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"\0{name}")
+        server.listen()
+        os.close(k.connect_unix(f"\0{name}"))
+    for missing, error in ((name, ConnectionRefusedError), ("x" * 108, OSError)):
+        with pytest.raises(error) as caught:
+            k.connect_unix(f"\0{missing}")
+        assert caught.value.filename == f"@{missing}"
+    assert caught.value.errno == errno.ENAMETOOLONG

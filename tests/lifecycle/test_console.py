@@ -241,6 +241,29 @@ def test_a_console_is_handed_over(handed: tuple[Container, int]) -> None:
     read_until(master, b"got typed")
 
 
+def test_a_console_is_handed_over_to_an_abstract_name(terminal: Container) -> None:
+    """Which has an @ in the place of the null byte, as Go writes it (unix(7))."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"\0{terminal.id}")
+        server.listen()
+        server.settimeout(PATIENCE)
+
+        def receive() -> int:
+            connection, _ = server.accept()
+            with connection:
+                _, (master,), _, _ = socket.recv_fds(connection, 4096, 4)
+            return int(master)
+
+        option = ("--console-socket", f"@{terminal.id}")
+        terminal.create(*option, args=["sleep", "1000"]).ok()
+        own = receive()
+        terminal.exec("sh", "-c", "echo here", options=("--tty", "--detach", *option)).ok()
+        master = receive()
+    read_until(master, b"here")
+    os.close(master)
+    os.close(own)
+
+
 def test_a_console_has_the_size_of_the_config(handed: tuple[Container, int]) -> None:
     container, master = handed
     assert size_of(master) == (41, 97)
