@@ -48,6 +48,7 @@ annotation org.criu.config names.""",
             name="status-fd",
             kind=INT,
             metavar="FD",
+            default="-1",
             help="Write a zero byte to this open file descriptor when lazy pages are being served.",
         ),
         Option(
@@ -87,7 +88,7 @@ def run(call: Call, log: Log) -> int:
         tcp_skip_in_flight=call.flag("tcp-skip-in-flight"),
         link_remap=call.flag("link-remap"),
         page_server=page_server(call.text("page-server")) if call.text("page-server") else None,
-        status_fd=call.number("status-fd") if call.given("status-fd") else -1,
+        status_fd=call.number("status-fd"),
     )
     checkpoint.checkpoint(settings(call, log), call.argument(0), options)
     return 0

@@ -62,7 +62,7 @@ _NUMBERS.update(RTMIN=_RTMIN, RTMAX=_RTMAX)
 
 
 def run(call: Call, log: Log) -> int:
-    signal = signal_number(call.argument(1) if len(call.arguments) > 1 else "TERM")
+    signal = signal_number(call.argument(1) or "TERM")
     chosen = settings(call, log)
     if call.flag("regex"):
         from pyoci.cli.matching import for_each  # for this option alone

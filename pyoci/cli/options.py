@@ -28,7 +28,7 @@ _INT_DIGITS = 9
 
 
 class Option(Record):
-    """One option. Its values are bool, str, int or a tuple of str, by `kind`.
+    """One option. Its values are bool, str, int (from 0 on, or the default) or a tuple of str, by `kind`.
 
     `completes` tells shells what stands for the value: "file", "directory", "capability" or "".
     A hidden option is taken but not shown.
@@ -109,9 +109,9 @@ class Call:
         return next((option.default for option in self.command.options if option.name == name), "")
 
     def number(self, name: str) -> int:
-        """The value of an option of kind INT, or 0."""
+        """The value of an option of kind INT, or its default, which is 0 if it has none."""
         value = self.values.get(name)
-        return value if isinstance(value, int) else 0
+        return value if isinstance(value, int) else int(self.text(name) or 0)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The values of an option of kind REPEAT, in order."""
@@ -220,12 +220,22 @@ def _parse_option(call: Call, names: dict[str, Option], words: list[str], at: in
 
 def _convert(command: Command, option: Option, shown: str, value: str) -> int | str:
     if option.kind == INT:
-        if not (value.isascii() and value.isdigit() and len(value) <= _INT_DIGITS):
+        is_number = value.isascii() and value.isdigit() and len(value) <= _INT_DIGITS
+        if not is_number and (not value or value != option.default):
             raise _misused(command, f"{shown} takes a whole number from 0 on, not {value!r}")
         return int(value)
-    if option.choices and value and value not in option.choices:
+    if not (option.choices and value):
+        return value
+    choice = _truth_or_other(value) if "true" in option.choices else value
+    if choice not in option.choices:
         raise _misused(command, f"invalid {option.name} {value!r}: it is one of {', '.join(option.choices)}")
-    return value
+    return choice
+
+
+def _truth_or_other(value: str) -> str:
+    """The choice that is meant, where true and false are among them; runc has the others in capitals, too."""
+    said = truth(value)
+    return value.lower() if said is None else ("true" if said else "false")
 
 
 def _misused(command: Command, message: str) -> UsageError:

@@ -28,8 +28,10 @@ COMMAND = Command(
         Option(name="flag", short="f", help="", kind=FLAG),
         Option(name="text", short="t", help="", kind=STRING, default="usual"),
         Option(name="number", short="n", help="", kind=INT),
+        Option(name="fd", help="", kind=INT, default="-1"),
         Option(name="word", short="w", help="", kind=REPEAT),
         Option(name="format", help="", kind=STRING, choices=("table", "json"), default="table"),
+        Option(name="when", help="", kind=STRING, choices=("auto", "true", "false"), default="auto"),
     ),
 )
 PASSING = COMMAND.replace(passes_on=True)
@@ -66,8 +68,14 @@ def read(*words: str, command: Command = COMMAND) -> Call:
         (["--text", "x", "--text", "y"], {"text": "y"}),
         (["--number", "3"], {"number": 3}),
         (["-n=007"], {"number": 7}),
+        (["--fd", "-1"], {"fd": -1}),
+        (["--fd=5"], {"fd": 5}),
         (["-w", "a", "--word=b,c", "-word", "d"], {"word": ("a", "b,c", "d")}),
         (["--format", "json"], {"format": "json"}),
+        (["--when", "AUTO"], {"when": "auto"}),
+        (["--when=1"], {"when": "true"}),
+        (["--when=F"], {"when": "false"}),
+        (["--when="], {"when": ""}),
         (["--help"], {"help": True}),
         (["-h"], {"help": True}),
     ],
@@ -125,7 +133,7 @@ def test_values_that_were_not_given() -> None:
     assert call.text("format") == "table"
     assert call.text("no-such-option") == ""
     assert call.flag("flag") is False
-    assert call.number("number") == 0
+    assert (call.number("number"), call.number("fd")) == (0, -1)
     assert call.texts("word") == ()
     assert call.argument(0) == "a"
     assert call.argument(1) == ""

@@ -16,6 +16,7 @@ from pyoci.cli.options import Call, check_arguments, parse
 from pyoci.cli.settings import GLOBAL
 from pyoci.container.options import CreateOptions, ExecOptions
 from pyoci.container.record import Settings
+from pyoci.criu.options import CriuOptions
 from pyoci.errors import UsageError
 from pyoci.log import Log
 
@@ -126,6 +127,20 @@ SIMPLE = [
     ("delete -f ID", ("delete", (ID, True))),
     ("delete ID -force=true", ("delete", (ID, True))),
 ]
+
+
+def test_an_empty_signal_is_none(calls: Calls) -> None:
+    """As scripts give it where a variable is not set."""
+    assert invoke("kill", ID, "") == 0
+    assert calls == [("kill", (ID, 15, False))]
+
+
+@pytest.mark.parametrize(("words", "fd"), [([], -1), (["--status-fd", "-1"], -1), (["--status-fd=7"], 7)])
+def test_the_descriptor_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch, words: list[str], fd: int) -> None:
+    asked: list[CriuOptions] = []
+    monkeypatch.setattr("pyoci.container.checkpoint.checkpoint", lambda *arguments: asked.append(arguments[2]))
+    assert invoke("--root", "/r", "checkpoint", *words, ID) == 0
+    assert [options.status_fd for options in asked] == [fd]
 
 
 @pytest.mark.parametrize(("line", "expected"), SIMPLE)
@@ -277,7 +292,8 @@ def test_the_cgroup_manager(words: list[str], manager: str, systemd: bool) -> No
 @pytest.mark.parametrize(
     ("words", "rootless"),
     [([], None), (["--rootless", "auto"], None), (["--rootless="], None), (["--rootless=true"], True),
-     (["--rootless", "false"], False)],
+     (["--rootless", "false"], False), (["--rootless=1"], True), (["--rootless", "TRUE"], True),
+     (["--rootless=AUTO"], None), (["--rootless", "f"], False)],
 )  # fmt: skip
 def test_rootless(words: list[str], rootless: bool | None) -> None:
     assert settings_of("--root", "/r", *words).rootless is rootless

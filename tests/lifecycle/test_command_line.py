@@ -132,6 +132,13 @@ def test_global_options_are_accepted(container: Container) -> None:
     assert all(entry["level"] in ("debug", "info", "warning") for entry in log_entries(log))
 
 
+@pytest.mark.parametrize("value", ["1", "TRUE", "AUTO", "False", "f", ""])
+def test_rootless_in_every_spelling(container: Container, value: str) -> None:
+    container.process["args"] = ["true"]
+    container.write_config()
+    container.call(f"--rootless={value}", "run", "--bundle", str(container.bundle), container.id).ok()
+
+
 def test_a_relative_root(container: Container) -> None:
     container.root.mkdir()
     container.create().ok()

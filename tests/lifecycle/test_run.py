@@ -127,10 +127,11 @@ def test_kill_takes_names_and_numbers(container: Container, spelling: str) -> No
     assert container.wait() == 7
 
 
-def test_kill_sends_TERM_by_default(container: Container) -> None:
+@pytest.mark.parametrize("signal", [[], [""]])
+def test_kill_sends_TERM_by_default(container: Container, signal: list[str]) -> None:
     container.launch("sh", "-c", TRAP_TERM)
     container.prints("ready")
-    container.call("kill", container.id).ok()
+    container.call("kill", container.id, *signal).ok()
     assert container.wait() == 7
 
 
