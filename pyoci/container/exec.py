@@ -237,6 +237,6 @@ def _paths(paths: dict[str, str], chosen: tuple[str, ...]) -> dict[str, str]:
     for choice in chosen:
         from pyoci.cgroups.plan import below  # an option that engines do not use
 
-        controllers, colon, path = choice.rpartition(":")
-        paths = below(paths, path, controllers.split(",") if colon else ())
+        named, colon, path = choice.partition(":")  # as the command line has checked it; the path may have more of them
+        paths = below(paths, path, named.split(",")) if colon else below(paths, choice)
     return paths

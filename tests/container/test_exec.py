@@ -140,6 +140,8 @@ def test_consoles_that_do() -> None:
         (("/sub",), {"memory": "/m/box/sub", "cpu": "/c/box/sub"}),
         (("memory:/sub",), {"memory": "/m/box/sub", "cpu": "/c/box"}),
         (("memory:/a", "cpu:/b"), {"memory": "/m/box/a", "cpu": "/c/box/b"}),
+        (("memory:/a:b", "cpu:c:"), {"memory": "/m/box/a:b", "cpu": "/c/box/c:"}),
+        (("memory,cpu:a:b:c",), {"memory": "/m/box/a:b:c", "cpu": "/c/box/a:b:c"}),
     ],
 )
 def test_cgroups_below_the_containers(chosen: tuple[str, ...], paths: dict[str, str]) -> None:
