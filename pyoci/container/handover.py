@@ -11,6 +11,8 @@ from pyoci.record import Record
 from pyoci.state import write_all
 
 _FIRST_FD = 3
+_NAME_KEPT = 60
+"""How many characters of a file's name, of up to 4 bytes each, that of a temporary file has: there may be 255 bytes in all."""
 
 
 class Inherited(Record):
@@ -102,7 +104,7 @@ def send_pidfd(connection: int, pidfd: int, kind: bytes) -> None:
 def write_pid_file(path: str, pid: int) -> None:
     """Write a pid as digits alone, whole or not at all: callers wait for the file. Raises PyociError."""
     folder, _, name = path.rpartition("/")
-    temporary = f"{folder}/.{name}.{k.getpid()}"
+    temporary = f"{folder}/.{name[:_NAME_KEPT]}.{k.getpid()}"
     try:
         fd = k.open(temporary, k.O_WRONLY | k.O_CREAT | k.O_EXCL | k.O_CLOEXEC, 0o666)
         try:

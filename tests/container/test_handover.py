@@ -218,6 +218,12 @@ def test_the_remains_of_a_killed_create_are_not_in_the_way(tmp_path: Path) -> No
     assert (tmp_path / "pid").read_text() == "7"
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\U0001f4e6" * 63, "\udcff" * 255], ids=["ascii", "wide", "no text"])
+def test_a_name_that_is_as_long_as_may_be(tmp_path: Path, name: str) -> None:
+    write_pid_file(f"{tmp_path}/{name}", 7)
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     path = f"{tmp_path}/none/pid"
     before = descriptors()
