@@ -201,7 +201,7 @@ def _user_sockets() -> list[tuple[str, bool]]:
 
 
 def socket_of(address: str) -> str:
-    """The path in a D-Bus address such as `unix:path=/run/user/1000/bus,guid=...`; "" if it has none.
+    """The path in a D-Bus address such as `unix:path=/run/user/1000/bus,guid=...`; "" if it has none, or is no address.
 
     An abstract name (`unix:abstract=/tmp/dbus-x`) has a NUL before it.
     """
@@ -209,10 +209,23 @@ def socket_of(address: str) -> str:
     for pair in pairs.split(",") if transport == "unix" else ():
         key, _, value = pair.partition("=")
         if key in ("path", "abstract"):
-            first, *escapes = value.split("%")  # bytes that would mean something are written as %XX
-            name = first + "".join(chr(int(part[:2], 16)) + part[2:] for part in escapes)
-            return name if key == "path" else f"\0{name}"
+            name = _unescaped(value)
+            if key == "path":
+                return "" if "\0" in name else name
+            return f"\0{name}" if name else ""
     return ""
+
+
+def _unescaped(value: str) -> str:
+    """Bytes that would mean something to an address are written as %XX, as may be any other; "" if one is not."""
+    first, *escapes = value.encode("utf-8", "surrogateescape").split(b"%")
+    content = first
+    for escape in escapes:
+        digits = escape[:2].decode("latin-1")
+        if len(digits) < 2 or digits.strip("0123456789abcdefABCDEF"):
+            return ""
+        content += bytes((int(digits, 16),)) + escape[2:]
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _shown(path: str) -> str:

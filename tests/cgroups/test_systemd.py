@@ -355,6 +355,13 @@ def test_who_does_not_answer(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch)
         ("unix:path=/run/user/1000/bus", "/run/user/1000/bus"),
         ("unix:guid=12,path=/a%20b%2cc", "/a b,c"),
         ("unix:abstract=/tmp/dbus-x,guid=12", "\0/tmp/dbus-x"),
+        ("unix:path=/a%C3%A9", "/a\u00e9"),  # one character of two bytes
+        ("unix:path=/\u00e9%FFb", "/\u00e9\udcffb"),  # not every path is UTF-8
+        ("unix:path=/a%zz", ""),
+        ("unix:path=/a%00b", ""),
+        ("unix:path=/a%+1", ""),
+        ("unix:path=/a%4", ""),
+        ("unix:abstract=%", ""),
         ("tcp:host=localhost", ""),
         ("", ""),
     ],
@@ -375,6 +382,14 @@ def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     address = f"unix:abstract={name}-none".encode()
     monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": address})
     with pytest.raises(CgroupError, match=f"connect to systemd: @{name}-none: connection refused"):
+        systemd.stop("p-n.scope", user=True)
+
+
+def test_an_address_that_is_none_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": b"unix:path=/%zz;unix:path=/%c3%a9"})
+    assert bus._user_sockets() == [("/\u00e9", True)]
+    monkeypatch.setattr(syscalls, "environ", {b"DBUS_SESSION_BUS_ADDRESS": b"unix:path=/%zz"})
+    with pytest.raises(CgroupError, match="no D-Bus address is known"):
         systemd.stop("p-n.scope", user=True)
 
 
