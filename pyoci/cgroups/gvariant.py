@@ -2,7 +2,8 @@
 """Values in GVariant's text format, as annotations give them for properties of systemd's units. Pure.
 
 What is read are the basic types, arrays and tuples: `true`, `5`, `uint64 5`, `@t 5`, `'text'`, `['a', 'b']`, `('a', 1)`,
-`@as []`, `b'bytes'`. Maybe types, dictionaries and variants within variants no property of a unit takes.
+`@as []`, `b'bytes'`. Maybe types, dictionaries, handles and variants within variants no property of a unit takes. The first
+value of an array decides for all of them, so `[5, uint64 6]`, where it is the second that tells the type, is refused.
 
 Source: https://docs.gtk.org/glib/gvariant-text-format.html; the D-Bus specification, "Basic types".
 """
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KEYWORDS = {
-    **{"boolean": "b", "byte": "y", "int16": "n", "uint16": "q", "int32": "i", "uint32": "u", "handle": "h"},
+    **{"boolean": "b", "byte": "y", "int16": "n", "uint16": "q", "int32": "i", "uint32": "u"},
     **{"int64": "x", "uint64": "t", "double": "d", "string": "s", "objectpath": "o", "signature": "g"},
 }
-_BITS = {"y": (0, 8), "n": (1, 16), "q": (0, 16), "i": (1, 32), "u": (0, 32), "h": (1, 32), "x": (1, 64), "t": (0, 64)}
+_BITS = {"y": (0, 8), "n": (1, 16), "q": (0, 16), "i": (1, 32), "u": (0, 32), "x": (1, 64), "t": (0, 64)}
 _STRINGS = "sog"
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _END = ""  # what is read behind the last character
@@ -64,7 +65,7 @@ class _Reader:
         first = self.peek()
         if first == "@":
             self.at += 1
-            return self.value(self.signature())
+            return self.value(_declared(self.signature(), wanted))
         if first in ("'", '"'):
             return self.string(wanted or "s")
         if first == "b" and self.text[self.at + 1 : self.at + 2] in ("'", '"'):
@@ -80,7 +81,7 @@ class _Reader:
                 return _as(wanted or "b", "b", word == "true")
             if word not in _KEYWORDS:
                 raise ValueError(f"{word!r} is no value, and no type")
-            return self.value(_KEYWORDS[word])
+            return self.value(_declared(_KEYWORDS[word], wanted))
         return _number(self.word("+-."), wanted)
 
     def signature(self) -> str:
@@ -110,6 +111,8 @@ class _Reader:
             characters += character
         if wanted not in _STRINGS:
             raise ValueError(f"{characters!r} is no value of type {wanted!r}")
+        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in characters):
+            raise ValueError(f"{characters!r} is no text that D-Bus takes")
         return wanted, characters
 
     def array(self, wanted: str) -> tuple[str, list[Any]]:
@@ -149,6 +152,13 @@ class _Reader:
             elif self.peek() != end:
                 raise ValueError(f"{end!r} is missing")
         self.take()
+
+
+def _declared(signature: str, wanted: str) -> str:
+    """The type that a value is said to be of. It must be the one that is expected: an array has but one, a tuple each its own."""
+    if wanted and signature != wanted:
+        raise ValueError(f"what is said to be of type {signature!r} is no value of type {wanted!r}")
+    return signature
 
 
 def _number(word: str, wanted: str) -> tuple[str, Any]:
