@@ -25,6 +25,7 @@ _SECOND = 1_000_000
 _PERCENT = _SECOND // 100
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
 _MOST_CPUS = 8192  # CONFIG_NR_CPUS goes no higher
+_MOST_MICROSECONDS = (1 << 44) - 1  # the kernel's own bound; systemd counts in a millionth of one, in 64 bits
 
 # The first version of systemd to know of
 _DEVICE_NUMBERS, _QUOTA_PERIOD, _ALLOWED_CPUS, _IDLE, _OOM_POLICY = 240, 242, 244, 252, 253
@@ -84,12 +85,20 @@ def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
 
 
 def _number(text: str) -> int | None:
-    """As the kernel reads it, with a suffix for powers of 1024; None for what it would not take, or what is not there."""
+    """As the kernel reads it, with a suffix for powers of 1024; None for what it would not take, or what is not there.
+
+    A property has 64 bits. What has more is for the kernel to refuse, or to take for something else.
+    """
     if text in ("max", "-1"):
         return _INFINITY
     shift = _SUFFIXES.get(text[-1:].lower(), 0)
-    digits = text[:-1] if shift else text
-    return int(digits) << shift if digits.isascii() and digits.isdigit() else None
+    number = _digits(text[:-1] if shift else text)
+    return None if number is None or number << shift > _INFINITY else number << shift
+
+
+def _digits(text: str) -> int | None:
+    """Digits alone, and no more of them than 64 bits have: Python refuses to read thousands."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_INFINITY)) else None
 
 
 def _quota(values: dict[str, str], version: int) -> list[Property]:
@@ -106,7 +115,10 @@ def _quota(values: dict[str, str], version: int) -> list[Property]:
 
 
 def _quota_and_period(values: dict[str, str]) -> tuple[int, int] | None:
-    """In microseconds; no quota is -1. None if the writes are about neither, or are nothing that the kernel would take."""
+    """In microseconds; no quota is -1. None if the writes are about neither, or are nothing that the kernel would take.
+
+    No more than it takes can be told: the file says so in words, and with the number that was asked for.
+    """
     if "cpu.max" in values:
         words = values["cpu.max"].split()
     elif "cpu.cfs_quota_us" in values or "cpu.cfs_period_us" in values:
@@ -118,7 +130,7 @@ def _quota_and_period(values: dict[str, str]) -> tuple[int, int] | None:
         period = int(words[1]) if len(words) > 1 else _DEFAULT_PERIOD
     except (ValueError, IndexError):
         return None
-    return (quota, period) if period > 0 else None
+    return (quota, period) if 0 < period <= _MOST_MICROSECONDS and quota <= _MOST_MICROSECONDS else None
 
 
 def _per_second(quota: int, period: int) -> int:
@@ -159,9 +171,10 @@ def _mask(ranges: str) -> bytes:
         if not first:
             continue
         last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < _MOST_CPUS):
+        lowest, highest = _digits(first), _digits(last)
+        if lowest is None or highest is None or not lowest <= highest < _MOST_CPUS:
             return b""
-        bits |= (1 << int(last) + 1) - (1 << int(first))
+        bits |= (1 << highest + 1) - (1 << lowest)
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 

@@ -72,6 +72,19 @@ def test_resources(resources: dict[str, Any], properties: dict[str, Any]) -> Non
         ("cpuset.cpus", "0-10:2/4", {}),
         ("cpuset.cpus", "4-3", {}),
         ("io.max", "8:0 rbps=1", {}),
+        ("memory.max", str(INFINITY), {"MemoryMax": INFINITY}),
+        ("memory.max", str(INFINITY + 1), {}),
+        ("memory.high", "16777215t", {"MemoryHigh": 16777215 << 40}),
+        ("memory.high", "16777216t", {}),
+        pytest.param("memory.max", "9" * 4301, {}, id="memory.max-endless"),
+        ("memory.max", "\u0661", {}),
+        ("pids.max", str(1 << 64), {}),
+        pytest.param("cpuset.cpus", "9" * 4301, {}, id="cpuset.cpus-endless"),
+        ("cpuset.cpus", "\u0661", {}),
+        ("cpu.max", f"{(1 << 44) - 1} 1", {"CPUQuotaPerSecUSec": 17592186044415 * 10**6, "CPUQuotaPeriodUSec": 1}),
+        ("cpu.max", f"{1 << 44} 1000", {}),
+        ("cpu.max", f"max {1 << 64}", {}),
+        pytest.param("cpu.max", "9" * 4301, {}, id="cpu.max-endless"),
     ],
 )
 def test_unified(key: str, value: str, properties: dict[str, Any]) -> None:
@@ -107,7 +120,13 @@ def test_version_1() -> None:
 
 @pytest.mark.parametrize(
     ("present", "then"),
-    [("12345 100000", "13000 100000"), ("max 100000", "max 100000"), ("1", "1000 100000"), ("x", "x")],
+    [
+        ("12345 100000", "13000 100000"),
+        ("max 100000", "max 100000"),
+        ("1", "1000 100000"),
+        ("x", "x"),
+        (f"{(1 << 63) - 1} 1000", f"{(1 << 63) - 1} 1000"),
+    ],
 )
 def test_quotas_are_rounded_up_to_a_percent(present: str, then: str) -> None:
     (write,) = rounded([Write(controller="", file="cpu.max", value=present, why="")])
@@ -130,6 +149,23 @@ def test_quotas_are_rounded_up_to_a_percent(present: str, then: str) -> None:
 )
 def test_what_systemd_does_not_keep(resources: dict[str, Any], available: set[str], lost: dict[str, str]) -> None:
     assert {write.file: write.value for write in unkept(late(resources, available))} == lost
+
+
+def test_what_is_told_can_be_sent() -> None:
+    """D-Bus has no numbers of more than 64 bits, and the specification's quota has 63."""
+    jeepney = pytest.importorskip("jeepney", reason="needs python3-jeepney")
+    most = (1 << 63) - 1
+    asked = (
+        {"cpu": {"quota": most, "period": 1000}},
+        {"cpu": {"quota": most, "period": (1 << 64) - 1}},
+        {"memory": {"limit": most, "swap": most}, "pids": {"limit": most}},
+        {"cpu": {"shares": (1 << 64) - 1}},
+        {"unified": {"memory.max": "9" * 20, "memory.high": "20000000t", "cpu.max": "max " + "9" * 20}},
+    )
+    for resources in asked:
+        told = [(each.name, (each.signature, each.value)) for each in limits(late(resources, {""}), NEW)]
+        address = jeepney.DBusAddress("/", bus_name="a.b", interface="a.b")
+        jeepney.new_method_call(address, "SetUnitProperties", "sba(sv)", ("u", True, told)).serialise(1)
 
 
 def test_the_policy_for_want_of_memory() -> None:
