@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _INFINITY = (1 << 64) - 1
 _DEFAULT_PERIOD = 100_000
+_DEFAULT_WEIGHT = 100  # which the kernel gives a group that is idle no more
 _SECOND = 1_000_000
 _PERCENT = _SECOND // 100
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
@@ -67,15 +68,20 @@ class Property(Record):
 
 def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
     """The properties that say what these writes do."""
+    writes = tuple(writes)
     values = {write.file: write.value.strip() for write in writes}
     found = []
     for file, name in _NUMBERS.items():
         number = _number(values.get(file, ""))
         if number is not None:
             found.append(Property(name=name, signature="t", value=max(number, 1) if name == "TasksMax" else number))
-    if values.get("cpu.idle") == "1" and version >= _IDLE:
+    # To systemd being idle is a weight, which version 1 of cgroups lacks.
+    idle = {write.file: write.value.strip() for write in writes if not write.controller}.get("cpu.idle")
+    if idle == "1" and version >= _IDLE:
         found = [each for each in found if each.name != "CPUWeight"]
         found.append(Property(name="CPUWeight", signature="t", value=0))
+    elif idle == "0" and version >= _IDLE and "cpu.weight" not in values:
+        found.append(Property(name="CPUWeight", signature="t", value=_DEFAULT_WEIGHT))
     found += _quota(values, version)
     for file, name in _MASKS.items():
         mask = _mask(values.get(file, ""))

@@ -41,7 +41,8 @@ def of(version: int = NEW, unified: dict[str, str] | None = None, **resources: A
         ({"pids": {"limit": -1}}, {"TasksMax": INFINITY}),
         ({"cpu": {"shares": 1024}}, {"CPUWeight": 100}),
         ({"cpu": {"shares": 1024, "idle": 1}}, {"CPUWeight": 0}),
-        ({"cpu": {"shares": 1024, "idle": 0}}, {"CPUWeight": 100}),
+        ({"cpu": {"shares": 512, "idle": 0}}, {"CPUWeight": 59}),
+        ({"cpu": {"idle": 0}}, {"CPUWeight": 100}),
         ({"cpu": {"quota": 50_000}}, {"CPUQuotaPerSecUSec": 500_000, "CPUQuotaPeriodUSec": 100_000}),
         ({"cpu": {"quota": 1, "period": 100_000}}, {"CPUQuotaPerSecUSec": 10_000, "CPUQuotaPeriodUSec": 100_000}),
         ({"cpu": {"quota": -1, "period": 5000}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 5000}),
@@ -67,6 +68,7 @@ def test_resources(resources: dict[str, Any], properties: dict[str, Any]) -> Non
         ("cpu.max", "a b", {}),
         ("cpu.weight", "77", {"CPUWeight": 77}),
         ("cpu.idle", "1", {"CPUWeight": 0}),
+        ("cpu.idle", "0", {"CPUWeight": 100}),
         ("cpuset.cpus", "1, 3-4", {"AllowedCPUs": b"\x1a"}),
         ("cpuset.cpus", "", {}),
         ("cpuset.cpus", "0-10:2/4", {}),
@@ -97,6 +99,7 @@ def test_unified_has_the_last_word() -> None:
 
 def test_what_an_old_systemd_does_not_know_is_left_to_the_files() -> None:
     assert of(OLD, cpu={"quota": 50_000, "cpus": "0", "idle": 1}) == {"CPUQuotaPerSecUSec": 500_000}
+    assert of(251, cpu={"idle": 0}) == {}
     assert device_rules(devices.rules([]), OLD) == ()
 
 
@@ -116,6 +119,8 @@ def test_version_1() -> None:
         "CPUQuotaPeriodUSec": 50_000,
     }
     assert {write.file: write.value for write in rounded(writes)}["cpu.cfs_quota_us"] == "12500"
+    for idle in (0, 1):  # CPUWeight would count for more than CPUShares, and is no way to say it here
+        assert limits(v1.cpu({"idle": idle}), NEW) == ()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,23 @@ def is_v1() -> bool:
     return (CGROUP_ROOT / "pids").exists()
 
 
+def file(container: Container, name: str) -> Path:
+    """A file of the container's cgroup, of the controller that it is named after."""
+    groups = directory(container)
+    if is_v1():
+        groups = CGROUP_ROOT / name.partition(".")[0] / groups.relative_to(CGROUP_ROOT / "pids")
+    return groups / name
+
+
+def update(container: Container, **resources: Any) -> Result:
+    return container.call("update", "--resources", "-", container.id, stdin=json.dumps(resources)).ok()
+
+
+def reload() -> None:
+    """After which systemd writes to the files as it sees fit."""
+    subprocess.run(["systemctl", *WHOSE, "daemon-reload"], check=True)
+
+
 def launch(container: Container) -> None:
     container.process["args"] = ["sleep", "1000"]
     create(container).ok()
@@ -125,7 +143,7 @@ def test_limits_are_known_to_both(container: Container) -> None:
         assert (files / "pids.max").read_text().strip() == "33"
         assert (files / "memory.max").read_text().strip() == str(64 << 20)
         assert (files / "cpu.max").read_text().split() == ["20000", "50000"]
-        subprocess.run(["systemctl", *WHOSE, "daemon-reload"], check=True)  # after which systemd writes them anew
+        reload()
     weight = (files / "cpu.weight").read_text().strip()
     assert show(container, "CPUWeight") == weight
 
@@ -138,7 +156,7 @@ def test_devices_stay_closed_when_systemd_reloads(container: Container) -> None:
     launch(container)
     for _ in range(2):
         container.exec("sh", "-c", "echo > /dev/null && mknod /tmp/kmsg c 1 11 && ! cat /tmp/kmsg && rm /tmp/kmsg").ok()
-        subprocess.run(["systemctl", *WHOSE, "daemon-reload"], check=True)
+        reload()
 
 
 def test_annotations_are_properties(container: Container) -> None:
@@ -174,7 +192,7 @@ def test_exec_goes_by_the_state(container: Container) -> None:
 
 def test_update_tells_both(container: Container) -> None:
     launch(container)
-    container.call("update", "--resources", "-", container.id, stdin='{"pids": {"limit": 44}}').ok()
+    update(container, pids={"limit": 44})
     assert show(container, "TasksMax") == "44"
     assert (directory(container) / "pids.max").read_text().strip() == "44"
 
@@ -190,6 +208,21 @@ def test_a_period_without_a_quota_stays(container: Container) -> None:
     for shares in ("200", "300"):
         container.call("update", "--cpu-share", shares, container.id).ok()
         assert (cgroup / file).read_text().strip() == expected
+
+
+def test_a_group_that_is_idle_no_more_stays_so(container: Container) -> None:
+    """systemd takes being idle for a weight, which it goes on writing until it is told of another one."""
+    container.resources["cpu"] = {"idle": 1}
+    launch(container)
+    idle = file(container, "cpu.idle")
+    assert idle.read_text().strip() == "1"
+    update(container, cpu={"idle": 0}, memory={"limit": 64 << 20})
+    for _ in range(2):
+        assert idle.read_text().strip() == "0"
+        reload()
+    update(container, cpu={"shares": 512})
+    weight, expected = ("cpu.shares", "512") if is_v1() else ("cpu.weight", "59")
+    assert file(container, weight).read_text().strip() == expected
 
 
 def test_pause_and_resume(container: Container) -> None:
