@@ -93,7 +93,29 @@ def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if section == "memory" and new.get("limit") == -1 and not new.get("swap"):
             new = {**new, "swap": -1}
         merged[section] = _merged(merged.get(section), new)
+    if saved.get("unified"):
+        merged["unified"] = _in_force(merged["unified"], saved, changes)
     return merged
+
+
+def _in_force(unified: dict[str, str], saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:
+    """`unified` without what other sections of the update have replaced: it is written last, and would undo that."""
+    own = changes.get("unified") or {}
+    replaced = set()
+    for write in update(saved, {key: values for key, values in changes.items() if key != "unified"}, {""}):
+        option: Write | None = write
+        while option is not None:
+            replaced.add((option.file, option.subject()))
+            option = option.otherwise
+        if write.text() == "cpu.idle = 1":  # which takes the weight away, and lets none be set
+            replaced.add(("cpu.weight", ""))
+    kept = {}
+    for key, text in unified.items():
+        writes = v2.unified({key: text})
+        lines = [write.value for write in writes if key in own or (key, write.subject()) not in replaced]
+        if lines:
+            kept[key] = text if len(lines) == len(writes) else "\n".join(lines)
+    return kept
 
 
 def _merged(old: Any, new: Any) -> Any:

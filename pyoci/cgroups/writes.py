@@ -26,6 +26,11 @@ class Write(Record):
     otherwise: Write | None = None
     above: str = ""
 
+    def subject(self) -> str:
+        """The device or the like that the value is about, in files that hold one for each; "" if it is for the whole file."""
+        first, _, more = self.value.strip().partition(" ")
+        return first if more and first != "default" and not self.file.startswith("cpu") else ""
+
     def text(self) -> str:
         """`memory.max = 67108864`, for people."""
         return f"{self.file} = {self.value.strip()}"

@@ -395,6 +395,40 @@ def test_merge_of_a_limit_that_is_lifted() -> None:
         assert texts(limits.update(merged, {"memory": {"limit": 5 * GIB}}, V2))[0] == "memory.swap.max = max"
 
 
+@pytest.mark.parametrize(
+    ("unified", "changes", "left"),
+    [
+        ({"memory.max": "9", "memory.high": "8"}, {"memory": {"limit": GIB}}, {"memory.high": "8"}),
+        ({"memory.max": "9"}, {"memory": {"limit": 0}}, {"memory.max": "9"}),
+        ({"memory.swap.max": "9"}, {"memory": {"limit": -1}}, {}),
+        ({"cpu.max": "max 50000", "cpuset.cpus": "0, 2"}, {"cpu": {"quota": 20000, "cpus": "1"}}, {}),
+        ({"cpu.idle": "0", "cpu.weight": "50"}, {"cpu": {"idle": 1}}, {}),
+        ({"cpu.weight": "50"}, {"cpu": {"idle": 0}}, {"cpu.weight": "50"}),
+        ({"cpuset.cpus": ""}, {"cpu": {"mems": "0"}}, {"cpuset.cpus": ""}),
+        ({"io.weight": "default 7\n8:0 9"}, {"blockIO": {"weight": 100}}, {"io.weight": "8:0 9"}),
+        (
+            {"io.max": "8:0 rbps=1\n8:16 rbps=2\n"},
+            {"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 7}]}},
+            {"io.max": "8:16 rbps=2"},
+        ),
+        ({"pids.max": "9"}, {"pids": {"limit": 5}, "unified": {"pids.max": "7"}}, {"pids.max": "7"}),
+        ({}, {"pids": {"limit": 5}, "unified": {"pids.max": "7"}}, {"pids.max": "7"}),
+    ],
+)
+def test_merge_of_unified_with_what_replaces_it(
+    unified: dict[str, str], changes: dict[str, Any], left: dict[str, str]
+) -> None:
+    saved = {"unified": unified} if unified else {}
+    merged = limits.merge(saved, changes)
+    assert merged["unified"] == left
+    # What is in force is what was asked for last.
+    last = {
+        (write.file, write.subject()): write.value for write in (*limits.early(merged, V2), *limits.late(merged, V2))
+    }
+    asked = {(write.file, write.subject()): write.value for write in limits.update(saved, changes, V2)}
+    assert last | asked == last
+
+
 def test_merge_of_lists_goes_by_what_is_limited() -> None:
     saved = {
         "blockIO": {
