@@ -170,17 +170,24 @@ def unkept(writes: Iterable[Write]) -> tuple[Write, ...]:
 
 
 def _mask(ranges: str) -> bytes:
-    """A list such as `0-2,5` as bits, the lowest first; empty if it is none, or more than a plain list."""
+    """A list such as `0-2,5` as bits, the lowest first; empty if it is none.
+
+    In `0-7:2/4` it is two out of four. What else the kernel may take ("all", "0-N") depends on the host.
+    """
     bits = 0
     for part in ranges.split(","):
-        first, dash, last = part.strip().partition("-")
+        span, _, groups = part.strip().partition(":")
+        first, dash, last = span.partition("-")
         if not first:
             continue
-        last = last if dash else first
-        lowest, highest = _digits(first), _digits(last)
+        used, _, group = (groups or "1/1").partition("/")
+        lowest, highest, some, size = (_digits(text) for text in (first, last if dash else first, used, group))
         if lowest is None or highest is None or not lowest <= highest < _MOST_CPUS:
             return b""
-        bits |= (1 << highest + 1) - (1 << lowest)
+        if not some or not size or some > size:
+            return b""
+        for start in range(lowest, highest + 1, size):
+            bits |= (1 << min(start + some, highest + 1)) - (1 << start)
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 

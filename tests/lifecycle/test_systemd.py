@@ -210,6 +210,31 @@ def test_a_period_without_a_quota_stays(container: Container) -> None:
         assert (cgroup / file).read_text().strip() == expected
 
 
+def test_processors_by_groups_of_them(container: Container) -> None:
+    """A list that is more than a plain one reaches systemd, too: what it was told before it would write again."""
+    last = max(os.sched_getaffinity(0))
+    container.resources["cpu"] = {"cpus": f"0-{last}"}
+    launch(container)
+    cpus = file(container, "cpuset.cpus")
+    update(container, cpu={"cpus": f"0-{last}:1/{last + 1}"}, memory={"limit": 64 << 20})
+    for _ in range(2):
+        assert cpus.read_text().strip() == "0"
+        reload()
+
+
+def test_processors_that_systemd_cannot_be_told_of(container: Container) -> None:
+    container.resources["cpu"] = {"cpus": "0-N"}
+    if create(container).status:
+        pytest.skip("this kernel takes no such list")
+    cpus = file(container, "cpuset.cpus")
+    expected = cpus.read_text()
+    assert expected.strip()
+    update(container, memory={"limit": 64 << 20})
+    for _ in range(2):
+        assert cpus.read_text() == expected
+        reload()
+
+
 def test_a_group_that_is_idle_no_more_stays_so(container: Container) -> None:
     """systemd takes being idle for a weight, which it goes on writing until it is told of another one."""
     container.resources["cpu"] = {"idle": 1}
