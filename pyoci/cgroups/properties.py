@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _INFINITY = (1 << 64) - 1
 _DEFAULT_PERIOD = 100_000
-_DEFAULT_WEIGHT = 100  # which the kernel gives a group that is idle no more
+_DEFAULT_WEIGHT, _MOST_WEIGHT = 100, 10_000  # the default one is also that of a group that is idle no more
 _SECOND = 1_000_000
 _PERCENT = _SECOND // 100
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40}
@@ -29,7 +29,7 @@ _MOST_CPUS = 8192  # CONFIG_NR_CPUS goes no higher
 _MOST_MICROSECONDS = (1 << 44) - 1  # the kernel's own bound; systemd counts in a millionth of one, in 64 bits
 
 # The first version of systemd to know of
-_DEVICE_NUMBERS, _QUOTA_PERIOD, _ALLOWED_CPUS, _IDLE, _OOM_POLICY = 240, 242, 244, 252, 253
+_DEVICE_NUMBERS, _QUOTA_PERIOD, _ALLOWED_CPUS, _IDLE, _OOM_POLICY, _ZSWAP = 240, 242, 244, 252, 253, 253
 
 _NUMBERS = {
     "memory.max": "MemoryMax",
@@ -37,12 +37,18 @@ _NUMBERS = {
     "memory.low": "MemoryLow",
     "memory.min": "MemoryMin",
     "memory.swap.max": "MemorySwapMax",
+    "memory.zswap.max": "MemoryZSwapMax",
     "pids.max": "TasksMax",
     "cpu.weight": "CPUWeight",
     "memory.limit_in_bytes": "MemoryLimit",
     "cpu.shares": "CPUShares",
     "blkio.weight": "BlockIOWeight",
 }
+_WRITTEN_BY_SYSTEMD = (
+    *("cpu.", "cpuset.", "memory.", "pids.", "io.weight", "io.bfq.weight", "blkio.weight", "blkio.bfq.weight"),
+)
+_DEEDS = ("memory.reclaim",)
+"""What is no limit, but done when it is written."""
 _MASKS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 _ANNOTATION = "org.systemd.property."
 
@@ -73,7 +79,7 @@ def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
     found = []
     for file, name in _NUMBERS.items():
         number = _number(values.get(file, ""))
-        if number is not None:
+        if number is not None and (name != "MemoryZSwapMax" or version >= _ZSWAP):
             found.append(Property(name=name, signature="t", value=max(number, 1) if name == "TasksMax" else number))
     # To systemd being idle is a weight, which version 1 of cgroups lacks.
     idle = {write.file: write.value.strip() for write in writes if not write.controller}.get("cpu.idle")
@@ -82,6 +88,7 @@ def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
         found.append(Property(name="CPUWeight", signature="t", value=0))
     elif idle == "0" and version >= _IDLE and "cpu.weight" not in values:
         found.append(Property(name="CPUWeight", signature="t", value=_DEFAULT_WEIGHT))
+    found += _io_weight(writes)
     found += _quota(values, version)
     for file, name in _MASKS.items():
         mask = _mask(values.get(file, ""))
@@ -105,6 +112,25 @@ def _number(text: str) -> int | None:
 def _digits(text: str) -> int | None:
     """Digits alone, and no more of them than 64 bits have: Python refuses to read thousands."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_INFINITY)) else None
+
+
+def _io_weight(writes: Iterable[Write]) -> list[Property]:
+    """The weight of all devices that have none of their own, on systemd's scale of 1 to 10000.
+
+    Of it systemd makes the weights of BFQ, which have their default at 100 as well, but end at 1000: with two straight
+    lines, so these are the way back. Weights of single devices are left to the files: systemd would look for the disk
+    behind a device, and give it the weight.
+    """
+    found: list[Property] = []
+    for write in writes:
+        number = _number(write.value.strip().removeprefix("default").strip())
+        if write.file not in ("io.weight", "io.bfq.weight") or not number:
+            continue
+        if write.file == "io.bfq.weight" and number > _DEFAULT_WEIGHT:
+            number = _DEFAULT_WEIGHT + (number - _DEFAULT_WEIGHT) * 11
+        if number <= _MOST_WEIGHT:
+            found = [Property(name="IOWeight", signature="t", value=number)]
+    return found
 
 
 def _quota(values: dict[str, str], version: int) -> list[Property]:
@@ -159,14 +185,18 @@ def rounded(writes: Sequence[Write]) -> tuple[Write, ...]:
 
 
 def unkept(writes: Iterable[Write]) -> tuple[Write, ...]:
-    """Those of the writes that systemd undoes whenever it writes CPU limits of any kind, be it that it was told of the same.
+    """Those of the writes that systemd may undo when it is told of a limit; of several that say the same thing, the last.
 
-    It keeps no period where there is no quota, but writes its own.
+    Whatever it is told of, it writes all that its controllers have, as it knows it or as it is by default. And it does not
+    know all: there are files without a property, properties that it takes only when a unit starts, or by its version, and
+    it keeps no period where there is no quota.
     """
-    writes = [write for write in writes if write.file in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")]
-    present = _quota_and_period({write.file: write.value for write in writes})
-    lost = present is not None and present[0] <= 0 and present[1] != _DEFAULT_PERIOD
-    return tuple(write for write in writes if write.file != "cpu.cfs_quota_us") if lost else ()
+    kept = {}
+    for write in writes:
+        if write.file.startswith(_WRITTEN_BY_SYSTEMD) and write.file not in _DEEDS:
+            # What came before it may be less than is in use by now.
+            kept[write.controller, write.file, write.subject()] = write.replace(above="")
+    return tuple(kept.values())
 
 
 def _mask(ranges: str) -> bytes:

@@ -58,12 +58,14 @@ def _carry_out(
 ) -> tuple[str, ...]:
     """Set all of it, or nothing; what could not be set and may be left, in words."""
     state, directory, resources = container.state, container.directory, config["linux"]["resources"]
+    again: tuple[Write, ...] = ()
     if state.systemd_unit:
         from pyoci.cgroups import systemd  # only where systemd has made the cgroup
         from pyoci.cgroups.properties import rounded, unkept  # likewise
 
-        writes = rounded(writes)
-    former, text = remember(writes, state.cgroup_paths), directory.read(CONFIG)
+        writes, paths = rounded(writes), state.cgroup_paths
+        again = unkept(rounded((*limits.early(resources, paths), *limits.late(resources, paths))))
+    former, text = remember((*writes, *again), state.cgroup_paths), directory.read(CONFIG)
     if schemata:
         former = (*former, *remember_file(f"{state.intel_rdt_path}/schemata"))
     try:
@@ -75,7 +77,7 @@ def _carry_out(
         directory.write(CONFIG, jsontext.dumps(config).encode())
         if state.systemd_unit:
             systemd.update(state.systemd_unit, state.rootless, writes)
-            apply_writes(unkept(limits.late(resources, state.cgroup_paths)), state.cgroup_paths)
+            apply_writes(again, state.cgroup_paths)
     except BaseException as error:
         for problem in (*put_back(former), *_write_back(container, text)):
             error.add_note(f"undoing failed: {problem}")

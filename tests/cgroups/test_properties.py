@@ -48,7 +48,11 @@ def of(version: int = NEW, unified: dict[str, str] | None = None, **resources: A
         ({"cpu": {"quota": -1, "period": 5000}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 5000}),
         ({"cpu": {"period": 5000}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 5000}),
         ({"cpu": {"cpus": "0-2,9", "mems": "0"}}, {"AllowedCPUs": b"\x07\x02", "AllowedMemoryNodes": b"\x01"}),
-        ({"blockIO": {"weight": 100}, "hugepageLimits": []}, {}),
+        ({"blockIO": {"weight": 100}, "hugepageLimits": []}, {"IOWeight": 100}),
+        ({"blockIO": {"weight": 10}}, {"IOWeight": 10}),
+        ({"blockIO": {"weight": 500}}, {"IOWeight": 4500}),
+        ({"blockIO": {"weight": 1000}}, {"IOWeight": 10_000}),
+        ({"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 9}]}}, {}),
     ],
 )
 def test_resources(resources: dict[str, Any], properties: dict[str, Any]) -> None:
@@ -81,6 +85,12 @@ def test_resources(resources: dict[str, Any], properties: dict[str, Any]) -> Non
         ("cpuset.cpus", "all", {}),
         ("cpuset.cpus", "4-3", {}),
         ("io.max", "8:0 rbps=1", {}),
+        ("io.weight", "default 77", {"IOWeight": 77}),
+        ("io.weight", "77\n8:0 99", {"IOWeight": 77}),
+        ("io.weight", "10001", {}),
+        ("io.weight", "0", {}),
+        ("io.bfq.weight", "101", {"IOWeight": 111}),
+        ("memory.zswap.max", "4096", {"MemoryZSwapMax": 4096}),
         ("memory.max", str(INFINITY), {"MemoryMax": INFINITY}),
         ("memory.max", str(INFINITY + 1), {}),
         ("memory.high", "16777215t", {"MemoryHigh": 16777215 << 40}),
@@ -107,6 +117,7 @@ def test_unified_has_the_last_word() -> None:
 def test_what_an_old_systemd_does_not_know_is_left_to_the_files() -> None:
     assert of(OLD, cpu={"quota": 50_000, "cpus": "0", "idle": 1}) == {"CPUQuotaPerSecUSec": 500_000}
     assert of(251, cpu={"idle": 0}) == {}
+    assert of(252, unified={"memory.zswap.max": "max"}) == {}
     assert device_rules(devices.rules([]), OLD) == ()
 
 
@@ -148,19 +159,37 @@ def test_quotas_are_rounded_up_to_a_percent(present: str, then: str) -> None:
 @pytest.mark.parametrize(
     ("resources", "available", "lost"),
     [
-        ({"cpu": {"period": 50_000, "shares": 9}}, {""}, {"cpu.max": "max 50000"}),
-        ({"cpu": {"period": 50_000, "quota": -1}}, {""}, {"cpu.max": "max 50000"}),
-        ({"cpu": {"period": 50_000}, "unified": {"cpu.max": "max 20000"}}, {""}, {"cpu.max": "max 20000"}),
-        ({"cpu": {"period": 100_000}}, {""}, {}),
-        ({"cpu": {"period": 50_000, "quota": 10_000}}, {""}, {}),
-        ({"cpu": {"shares": 9}}, {""}, {}),
-        ({"cpu": {"period": 50_000}}, {"cpu"}, {"cpu.cfs_period_us": "50000"}),
-        ({"cpu": {"period": 50_000, "quota": -1}}, {"cpu"}, {"cpu.cfs_period_us": "50000"}),
-        ({"cpu": {"period": 50_000, "quota": 10_000}}, {"cpu"}, {}),
+        ({"cpu": {"period": 50_000, "cpus": "0", "shares": 512}}, {""}, ["cpuset.cpus", "cpu.weight", "cpu.max"]),
+        ({"blockIO": {"weight": 500}, "pids": {"limit": 9}}, {""}, ["pids.max", "io.bfq.weight"]),
+        ({"blockIO": {"weight": 500}, "pids": {"limit": 9}}, {"blkio", "pids"}, ["pids.max", "blkio.weight"]),
+        ({"cpu": {"period": 50_000, "quota": -1}}, {"cpu"}, ["cpu.cfs_period_us", "cpu.cfs_quota_us"]),
+        (
+            {"unified": {"memory.oom.group": "1", "memory.zswap.max": "9"}},
+            {""},
+            ["memory.oom.group", "memory.zswap.max"],
+        ),
+        ({"unified": {"memory.reclaim": "9", "cgroup.freeze": "1", "io.max": "8:0 rbps=1"}}, {""}, []),
+        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]}, {""}, []),
     ],
 )
-def test_what_systemd_does_not_keep(resources: dict[str, Any], available: set[str], lost: dict[str, str]) -> None:
-    assert {write.file: write.value for write in unkept(late(resources, available))} == lost
+def test_what_systemd_may_undo(resources: dict[str, Any], available: set[str], lost: list[str]) -> None:
+    assert [write.file for write in unkept((*early(resources, available), *late(resources, available)))] == lost
+
+
+def test_what_is_said_twice_is_written_once() -> None:
+    """And at once: 64 MB may be in use where 100 MB were allowed last."""
+    resources = {
+        "memory": {"limit": 64_000_000, "checkBeforeUpdate": True},
+        "blockIO": {"weight": 20, "weightDevice": [{"major": 8, "minor": 0, "weight": 30}]},
+        "unified": {"memory.max": "100000000", "io.bfq.weight": "default 50\n8:16 60"},
+    }
+    assert [(write.text(), write.above) for write in unkept(late(resources, {""}))] == [
+        ("memory.max = 100000000", ""),
+        ("io.bfq.weight = default 50", ""),
+        ("io.bfq.weight = 8:0 30", ""),
+        ("io.bfq.weight = 8:16 60", ""),
+    ]
+    assert [write.above for write in unkept(late({"memory": resources["memory"]}, {""}))] == [""]
 
 
 def test_what_is_told_can_be_sent() -> None:

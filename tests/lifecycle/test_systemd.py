@@ -235,6 +235,27 @@ def test_processors_that_systemd_cannot_be_told_of(container: Container) -> None
         reload()
 
 
+def test_an_update_leaves_alone_what_it_is_not_about(container: Container) -> None:
+    """Told of one limit, systemd writes all that it has, whether it was told of them or not."""
+    container.resources["pids"] = {"limit": 55}
+    if not is_v1():
+        container.resources["unified"] = {"memory.oom.group": "1", "memory.low": "8192"}
+    launch(container)
+    names = ("blkio.bfq.weight", "io.bfq.weight", "io.weight", "memory.oom.group", "memory.low", "pids.max")
+    files = {name: path for name in names if (path := file(container, name)).exists()}
+    weight = next((name for name in files if "weight" in name), "")  # as the kernel has it
+    if weight:
+        update(container, blockIO={"weight": 500})
+        assert files[weight].read_text().split()[-1] in ("500", "4950")
+    before = {name: path.read_text() for name, path in files.items()}
+    for size in (64, 65):
+        update(container, memory={"limit": size << 20})
+        assert {name: path.read_text() for name, path in files.items()} == before
+    reload()
+    if weight == "io.bfq.weight":
+        assert files[weight].read_text() == before[weight]
+
+
 def test_a_group_that_is_idle_no_more_stays_so(container: Container) -> None:
     """systemd takes being idle for a weight, which it goes on writing until it is told of another one."""
     container.resources["cpu"] = {"idle": 1}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates of a container whose cgroup systemd has made, with a stand-in that writes what systemd would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pyoci import jsontext
+from pyoci.cgroups import limits, systemd
+from pyoci.container.update import _carry_out
+from pyoci.errors import CgroupError
+from pyoci.state import RUNNING
+
+
+class Box:
+    """A container with these limits in force. `files` holds its cgroup, of version 2 or, by controller, of version 1.
+
+    What is written takes the place of as much as it has characters, so values are of the same length here.
+    """
+
+    def __init__(self, files: Path, resources: dict[str, Any], controllers: tuple[str, ...] = ()) -> None:
+        self.files = files
+        self.saved = resources
+        self.paths = {name: str(files / name) for name in controllers} or {"": str(files)}
+        self.config = b"{}"
+        for path in self.paths.values():
+            Path(path).mkdir(exist_ok=True)
+        state = SimpleNamespace(systemd_unit="p-n.scope", rootless=False, cgroup_paths=self.paths)
+        directory = SimpleNamespace(read=lambda _: self.config, write=self.keep)
+        self.container: Any = SimpleNamespace(state=state, directory=directory, status=lambda: RUNNING)
+
+    def keep(self, _: str, text: bytes) -> None:
+        self.config = text
+
+    def put(self, **values: str) -> None:
+        for name, value in values.items():
+            (self.files / name.replace("__", ".")).write_text(value)
+
+    def read(self, *names: str) -> list[str]:
+        return [(self.files / name).read_text().strip() for name in names]
+
+    def update(self, **changes: Any) -> None:
+        writes = limits.update(self.saved, changes, self.paths)
+        self.saved = limits.merge(self.saved, changes)
+        _carry_out(self.container, writes, {}, {"linux": {"resources": self.saved}})
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What systemd does when it is told of limits."""
+    deeds: list[Callable[[], None]] = []
+
+    def update(*_: object) -> None:
+        for deed in deeds:
+            deed()
+
+    monkeypatch.setattr(systemd, "update", update)
+    return deeds
+
+
+def test_what_systemd_undoes_is_done_again(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+    unified = {"memory.oom.group": "1", "memory.max": "99999999"}
+    box = Box(tmp_path, {"blockIO": {"weight": 500}, "cpu": {"period": 50_000}, "unified": unified})
+    box.put(io__bfq__weight="500", memory__oom__group="1", memory__max="99999999", cpu__max="max 50000")
+    told.append(
+        lambda: box.put(io__bfq__weight="100", memory__oom__group="0", cpu__max="max 99999", memory__max=str(64 << 20))
+    )
+    box.update(memory={"limit": 64 << 20})
+    names = ("io.bfq.weight", "memory.oom.group", "cpu.max", "memory.max")
+    assert box.read(*names) == ["500", "1", "max 50000", str(64 << 20)]
+    box.put(pids__max="9")
+    box.update(pids={"limit": 5})
+    assert box.read(*names, "pids.max") == ["500", "1", "max 50000", str(64 << 20), "5"]
+    assert jsontext.loads(box.config.decode())["linux"]["resources"]["unified"] == {"memory.oom.group": "1"}
+
+
+def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+    """It may have written already."""
+    box = Box(tmp_path, {"blockIO": {"weight": 500}})
+    box.put(io__bfq__weight="500", memory__max="99999999")
+    told.append(lambda: box.put(io__bfq__weight="100"))
+
+    def fail() -> None:
+        raise CgroupError("as the test wants it")
+
+    told.append(fail)
+    with pytest.raises(CgroupError, match="as the test wants it"):
+        box.update(memory={"limit": 64 << 20})
+    assert box.read("io.bfq.weight", "memory.max") == ["500", "99999999"]
+    assert box.config == b"{}"
