@@ -9,7 +9,19 @@ Sources: org.freedesktop.systemd1(5), systemd.resource-control(5), and systemd's
 
 from __future__ import annotations
 
-from pyoci.cgroups.devices import ANY, CHAR, Rule, exceptions, letters
+from pyoci.cgroups.devices import (
+    ANY,
+    BLOCK,
+    CHAR,
+    DEFAULTS,
+    MKNOD,
+    READ,
+    WRITE,
+    Rule,
+    allow_everything,
+    exceptions,
+    letters,
+)
 from pyoci.cgroups.gvariant import parse
 from pyoci.cgroups.writes import Write
 from pyoci.errors import CgroupError
@@ -50,6 +62,8 @@ _WRITTEN_BY_SYSTEMD = (
 _DEEDS = ("memory.reclaim",)
 """What is no limit, but done when it is written."""
 _MASKS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
+_EVERYTHING = {(kind, ANY, ANY): MKNOD | READ | WRITE for kind in (BLOCK, CHAR)}
+_TERMINALS = (CHAR, 136)  # which /proc/devices calls pts
 _ANNOTATION = "org.systemd.property."
 
 
@@ -228,25 +242,35 @@ def oom_policy(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
     return (Property(name="OOMPolicy", signature="s", value=policy),) if policy and version >= _OOM_POLICY else ()
 
 
-def device_rules(rules: Sequence[Rule], version: int) -> tuple[Property, ...]:
-    """The devices that are allowed, if that is all there is to say: systemd knows neither exceptions nor `*:minor`.
+def device_rules(rules: Sequence[Rule], version: int, overwritten: bool) -> tuple[Property, ...]:
+    """The devices that are allowed. systemd knows neither exceptions nor `*:minor`.
 
-    Otherwise it is told to allow everything. The rules that count are in the cgroup in any case.
+    `overwritten`: it writes to the files that hold the rules, as with version 1 of cgroups, and does so whenever it sees fit.
+    Then what it cannot be told is refused until the rules are written again, save for the devices of every container.
+    Otherwise it is told to allow everything where it cannot be told all: the rules that count are in the cgroup in any case.
     """
-    if version < _DEVICE_NUMBERS:
+    if version < _DEVICE_NUMBERS and not overwritten:
         return ()
     entries: list[tuple[str, str]] = []
     policy = "strict"
     try:
         allowed, listed = exceptions(rules)
     except CgroupError:
-        allowed, listed = True, {}
-    if allowed or any(major == ANY != minor for _, major, minor in listed):
+        allowed, listed = True, dict.fromkeys(_EVERYTHING, 0)
+    told = not allowed and not any(major == ANY != minor for _, major, minor in listed)
+    if allow_everything(rules) or not (told or overwritten):
         policy, listed = "auto", {}
+    elif allowed:
+        whole = {key: access for key, access in _EVERYTHING.items() if all(key[0] != kind for kind, _, _ in listed)}
+        listed = {**exceptions(DEFAULTS)[1], **whole}
     for (kind, major, minor), access in listed.items():
+        if major == ANY != minor:
+            continue
         word = "char" if kind == CHAR else "block"
-        path = f"{word}-{'*' if major == ANY else major}" if minor == ANY else f"/dev/{word}/{major}:{minor}"
-        entries.append((path, letters(access)))
+        group = "*" if major == ANY else str(major)
+        if (kind, major) == _TERMINALS and version < _DEVICE_NUMBERS:
+            group = "pts"
+        entries.append((f"{word}-{group}" if minor == ANY else f"/dev/{word}/{major}:{minor}", letters(access)))
     return (
         Property(name="DevicePolicy", signature="s", value=policy),
         Property(name="DeviceAllow", signature="a(ss)", value=[]),  # which empties the list

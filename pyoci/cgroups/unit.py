@@ -125,5 +125,5 @@ def furnish(
         *properties.oom_policy(writes, manager.version),
         *properties.annotated(config.get("annotations") or {}),
     ]
-    devices = () if manager.user else properties.device_rules(rules, manager.version)
+    devices = () if manager.user else properties.device_rules(rules, manager.version, mode != "v2")
     return unit.replace(properties=tuple(start), limits=(*devices, *properties.limits(writes, manager.version)))

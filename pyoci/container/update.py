@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from pyoci import jsontext
-from pyoci.cgroups import limits
+from pyoci.cgroups import freezer, limits
 from pyoci.cgroups.apply import apply_writes
 from pyoci.cgroups.undo import put_back, remember, remember_file
 from pyoci.container.record import Container
 from pyoci.errors import CgroupError, InvalidOperation, PyociError
 from pyoci.kernel import basic as k
-from pyoci.state import CONFIG, CREATING, STOPPED, StateDir
+from pyoci.state import CONFIG, CREATING, PAUSED, STOPPED, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def _carry_out(
     state, directory, resources = container.state, container.directory, config["linux"]["resources"]
     again: tuple[Write, ...] = ()
     if state.systemd_unit:
-        from pyoci.cgroups import systemd  # only where systemd has made the cgroup
-        from pyoci.cgroups.properties import rounded, unkept  # likewise
+        from pyoci.cgroups.properties import rounded, unkept  # only where systemd has made the cgroup
 
         writes, paths = rounded(writes), state.cgroup_paths
         again = unkept(rounded((*limits.early(resources, paths), *limits.late(resources, paths))))
@@ -76,13 +75,40 @@ def _carry_out(
             set_schemata(state.intel_rdt_path, tuple(schemata.values()))
         directory.write(CONFIG, jsontext.dumps(config).encode())
         if state.systemd_unit:
-            systemd.update(state.systemd_unit, state.rootless, writes)
+            _tell(container, writes, resources.get("devices") or [])
             apply_writes(again, state.cgroup_paths)
     except BaseException as error:
         for problem in (*put_back(former), *_write_back(container, text)):
             error.add_note(f"undoing failed: {problem}")
         raise
     return notes
+
+
+def _tell(container: Container, writes: tuple[Write, ...], rules: list[dict[str, Any]]) -> None:
+    """Tell systemd of the limits.
+
+    In version 1 of cgroups it writes the device rules along: first that all are refused, or allowed, then the devices that
+    it knows to be allowed. Nobody in the container is to see that, so all are stopped until the rules are what they were.
+    """
+    from pyoci.cgroups import devices, systemd  # only where systemd has made the cgroup
+
+    state, ruled = container.state, devices.rules(rules)
+    paths = state.cgroup_paths
+    if "devices" not in paths or devices.allow_everything(ruled):
+        systemd.update(state.systemd_unit, state.rootless, writes)
+        return
+    stops = "freezer" in paths and container.status() != PAUSED
+    if stops:
+        freezer.freeze(paths)
+    try:
+        try:
+            systemd.update(state.systemd_unit, state.rootless, writes)
+        finally:
+            # Where the container has made cgroups within, its own cannot be told to refuse all (EINVAL); nor could systemd.
+            apply_writes(devices.lines(ruled, ("EINVAL",)), paths)
+    finally:
+        if stops:
+            freezer.thaw(paths)
 
 
 def _write_back(container: Container, text: bytes) -> tuple[str, ...]:

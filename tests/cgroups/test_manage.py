@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci.cgroups import freezer, join, manage, processes, remove
+from pyoci.cgroups import devices, freezer, join, manage, processes, remove
 from pyoci.cgroups.apply import apply_writes
 from pyoci.cgroups.limits import update
 from pyoci.cgroups.writes import Write
@@ -176,6 +176,21 @@ def test_device_rules_of_v1(tmp_path: Path) -> None:
         refused = "Operation not permitted"
         answer = worlds.answer_inside(lambda pid: join.join(paths, pid), use)
         assert answer == repr(["open", refused, refused, "open"])
+
+
+@pytest.mark.needs_cgroup_v1
+def test_device_rules_are_written_again_though_there_are_cgroups_within() -> None:
+    """Then the kernel refuses to refuse all: EINVAL."""
+    plan = worlds.planned(worlds.fresh_path(), devices=[])
+    with worlds.removed_afterwards(plan):
+        paths = manage.create(plan)
+        manage.apply(plan, paths)
+        before = read(paths, "devices", "devices.list")
+        Path(paths["devices"], "inner").mkdir()
+        with pytest.raises(CgroupError, match="invalid argument"):
+            apply_writes(devices.lines(devices.rules([])), paths)
+        assert apply_writes(devices.lines(devices.rules([]), ("EINVAL",)), paths) == ()
+        assert read(paths, "devices", "devices.list") == before
 
 
 def test_a_failed_write_names_value_file_and_reason() -> None:

@@ -14,6 +14,7 @@ from pyoci.errors import CgroupError
 from tests.cgroups import hosts
 
 V1 = layout.parse(hosts.V1, hosts.V1_SELF)
+HYBRID = layout.parse(hosts.HYBRID, hosts.HYBRID_SELF)
 V2 = layout.parse(hosts.V2, hosts.V2_SELF)
 SYSTEM = Manager(user=False, version=252, cgroup="")
 USER = Manager(user=True, version=252, cgroup="/user.slice/user-1000.slice/user@1000.service")
@@ -137,6 +138,14 @@ def test_limits_wait_until_init_has_made_its_mounts() -> None:
     assert "MemoryMax" not in start(made)
     assert limits(made)["MemoryMax"] == 64 << 20
     assert limits(made)["TasksMax"] == 1
+
+
+def test_device_rules_that_systemd_cannot_be_told_of() -> None:
+    """The files of version 1 it would write to: rather all is refused there for a while than allowed."""
+    rules = [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 1, "minor": 1, "access": "w"}]
+    for found, policy in ((V2, "auto"), (V1, "strict"), (HYBRID, "strict")):
+        assert limits(planned(found=found, devices=rules))["DevicePolicy"] == policy
+        assert limits(planned(found=found, devices=rules[:1]))["DevicePolicy"] == "auto"
 
 
 def test_the_file_gets_the_quota_that_systemd_comes_to() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pyoci import jsontext
-from pyoci.cgroups import limits, systemd
+from pyoci.cgroups import freezer, limits, systemd
 from pyoci.container.update import _carry_out
 from pyoci.errors import CgroupError
-from pyoci.state import RUNNING
+from pyoci.state import PAUSED, RUNNING
 
 
 class Box:
@@ -93,3 +93,64 @@ def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: list[Callable
         box.update(memory={"limit": 64 << 20})
     assert box.read("io.bfq.weight", "memory.max") == ["500", "99999999"]
     assert box.config == b"{}"
+
+
+VERSION_1 = ("devices", "freezer", "memory", "pids")
+
+
+def of_version_1(files: Path, rules: list[dict[str, Any]]) -> Box:
+    box = Box(files, {"devices": rules}, VERSION_1)
+    for name in ("devices/devices.allow", "devices/devices.deny", "pids/pids.max"):
+        (files / name).touch()
+    (files / "freezer/freezer.state").write_text("THAWED")
+    return box
+
+
+ALLOWED = [{"allow": True, "access": "rwm"}]
+BUT_FOR_ONE = [*ALLOWED, {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "rwm"}]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_device_rules_of_version_1_are_written_again_before_anybody_goes_on(
+    tmp_path: Path, told: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    box = of_version_1(tmp_path, BUT_FOR_ONE)
+    seen = []
+
+    def systemd_is_told() -> None:
+        seen.extend(box.read("freezer/freezer.state", "devices/devices.deny"))
+        if fails:
+            raise CgroupError("as the test wants it")
+
+    told.append(systemd_is_told)
+    thaw = freezer.thaw
+
+    def all_go_on(paths: dict[str, str]) -> None:
+        seen.extend(box.read("devices/devices.allow", "devices/devices.deny"))
+        thaw(paths)
+
+    monkeypatch.setattr(freezer, "thaw", all_go_on)
+    if fails:
+        with pytest.raises(CgroupError, match="as the test wants it"):
+            box.update(pids={"limit": 5})
+    else:
+        box.update(pids={"limit": 5})
+    assert seen == ["FROZEN", "", "a *:* rwm", "c 1:11 rw"]
+    assert box.read("freezer/freezer.state") == ["THAWED"]
+
+
+def test_who_is_paused_stays_so(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+    box = of_version_1(tmp_path, [])
+    box.container.status = lambda: PAUSED
+    (tmp_path / "freezer/freezer.state").write_text("FROZEN")
+    box.update(pids={"limit": 5})
+    assert box.read("freezer/freezer.state", "devices/devices.deny") == ["FROZEN", "a *:* rwm"]
+
+
+def test_nobody_is_stopped_where_there_are_no_rules(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+    box = of_version_1(tmp_path, ALLOWED)
+    seen: list[str] = []
+    told.append(lambda: seen.extend(box.read("freezer/freezer.state")))
+    box.update(pids={"limit": 5})
+    assert seen == ["THAWED"]
+    assert box.read("devices/devices.allow", "devices/devices.deny") == ["", ""]

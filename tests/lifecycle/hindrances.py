@@ -129,6 +129,7 @@ ORDINARY_USER: Rows = {
     ),
     "needs root: has no part in huge pages": ("test_resources::test_huge_pages",),
     "needs root: gives cgroups away, or rules over devices": (
+        "test_systemd::test_a_device_that_alone_is_refused_stays_so",
         "test_systemd::test_devices_stay_closed_when_systemd_reloads",
         "test_systemd::test_who_may_write_in_his_cgroup_may_divide_it",
     ),

@@ -159,6 +159,47 @@ def test_devices_stay_closed_when_systemd_reloads(container: Container) -> None:
         reload()
 
 
+def test_a_device_that_alone_is_refused_stays_so(container: Container) -> None:
+    """systemd has no words for this. It writes rules of its own wherever they are files, as in version 1."""
+    container.resources["devices"] = [
+        {"allow": True, "access": "rwm"},
+        {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "rw"},
+    ]
+    container.process["capabilities"] = {
+        kind: ["CAP_MKNOD"] for kind in ("bounding", "effective", "permitted", "inheritable")
+    }
+    launch(container)
+    container.exec("mknod", "/tmp/kmsg", "c", "1", "11").ok()
+
+    def as_configured() -> None:
+        container.exec("sh", "-c", "echo > /dev/null && ! head -c 1 /tmp/kmsg 2>/tmp/said && cat /tmp/said").ok()
+        assert "not permitted" in (container.rootfs / "tmp" / "said").read_text()
+
+    as_configured()
+    for limit in (64, 65):
+        update(container, memory={"limit": limit << 20})
+        as_configured()
+    reload()
+    as_configured()
+
+
+def test_no_device_is_refused_during_an_update(container: Container) -> None:
+    """systemd refuses all of version 1, and then allows one after the other."""
+    script = "echo > /ready; while echo > /dev/null; do :; done; echo > /refused"
+    container.process["args"] = ["sh", "-c", script]
+    create(container).ok()
+    container.start().ok()
+    eventually("the container's program", lambda: (container.rootfs / "ready").exists())
+    for limit in range(50, 56):
+        update(container, pids={"limit": limit})
+    assert not (container.rootfs / "refused").exists()
+    container.call("pause", container.id).ok()
+    update(container, pids={"limit": 50})
+    assert container.status == "paused"
+    container.call("resume", container.id).ok()
+    assert container.status == "running"
+
+
 def test_annotations_are_properties(container: Container) -> None:
     container.config["annotations"] = {
         "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
