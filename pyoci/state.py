@@ -387,16 +387,25 @@ def _check_types(state: RuntimeState) -> None:
         raise TypeError("cgroup_paths holds what is no absolute path")
 
 
-def make_directories(path: str, mode: int) -> None:
+def make_directories(path: str, mode: int, above: int = 0o711) -> None:
+    """Make a directory, and what is missing of the way to it with the mode `above`; what is there already stays as it is.
+    Raises OSError.
+    """
+    try:
+        _make_directory(path, mode)
+    except FileNotFoundError:
+        parent = path.rpartition("/")[0]
+        if not parent:
+            raise
+        make_directories(parent, above, above)
+        _make_directory(path, mode)
+
+
+def _make_directory(path: str, mode: int) -> None:
     try:
         k.mkdir(path, mode)
     except FileExistsError:
-        pass
-    except FileNotFoundError:
-        if "/" not in path:
-            raise
-        make_directories(path.rpartition("/")[0], 0o711)
-        make_directories(path, mode)  # another create may have made it meanwhile
+        pass  # another create may have made it meanwhile
 
 
 def _unlink(path: str) -> None:

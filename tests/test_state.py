@@ -84,6 +84,13 @@ def test_claim_an_id(tmp_path: Path) -> None:
         StateDir(str(root), "box").make(str(root))
 
 
+def test_a_root_below_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    root = str(tmp_path / "link" / "a" / "b")
+    with pytest.raises(PyociError, match="no such file or directory"):
+        StateDir(root, "box").make(root)
+
+
 @pytest.mark.parametrize("what", ["file", "dangling link"])
 def test_an_id_taken_by_something_else(tmp_path: Path, what: str) -> None:
     if what == "file":

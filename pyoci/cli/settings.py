@@ -15,7 +15,6 @@ from pyoci.kernel.basic import (
     fchmod,
     getcwd,
     geteuid,
-    mkdir,
     open,
     stat,
 )
@@ -152,34 +151,17 @@ def state_root(given: str | None) -> str:
     runtime_dir = environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     if not runtime_dir.startswith("/") or not _is_ordinary_user():
         return SYSTEM_ROOT
+    from pyoci.state import make_directories  # root has no use for it here
+
     root = absolute(runtime_dir + "/pyoci")
     try:
-        _make_directories(root)
+        make_directories(root, 0o700, 0o700)
         fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         fchmod(fd, 0o1700)
         close(fd)
     except OSError as error:
         raise failed(f"keep state in {root} (from $XDG_RUNTIME_DIR)", error) from error
     return root
-
-
-def _make_directories(path: str) -> None:
-    """For their owner alone; what is there already stays as it is."""
-    try:
-        _make_directory(path)
-    except FileNotFoundError:
-        parent = path.rpartition("/")[0]
-        if not parent:
-            raise
-        _make_directories(parent)
-        _make_directory(path)
-
-
-def _make_directory(path: str) -> None:
-    try:
-        mkdir(path, 0o700)
-    except FileExistsError:
-        pass
 
 
 def _is_ordinary_user() -> bool:
