@@ -37,7 +37,8 @@ _FROM_CONTAINER = (
     "selinuxLabel",
 )
 """What a process that does not say otherwise has in common with the container's own, as with runc; but no capabilities."""
-_LABELS = ("apparmorProfile", "selinuxLabel")
+_NEVER_EMPTY = ("apparmorProfile", "rlimits", "selinuxLabel")
+"""Of these an empty one in a process file is none, and no wish to be rid of the container's: runc tells them not apart."""
 
 
 def exec_(settings: Settings, container_id: str, options: ExecOptions) -> int:
@@ -158,8 +159,7 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     own: dict[str, Any] = config.get("process") or {}
     if options.process_file:
         given = _read_process(options.process_file)
-        # An empty label is none, and not a wish to be rid of the container's.
-        said = {name: value for name, value in given.items() if value != "" or name not in _LABELS}
+        said = {name: value for name, value in given.items() if value or name not in _NEVER_EMPTY}
         return {**{name: own[name] for name in _FROM_CONTAINER if name in own}, **said}
     process = {**own}
     process["args"] = list(options.args)

@@ -91,12 +91,13 @@ def test_a_process_file(tmp_path: Path) -> None:
     assert not {"capabilities", "env", "noNewPrivileges", "terminal"} & set(process)
 
 
-def test_an_empty_label_in_it_does_not_take_the_containers_off(tmp_path: Path) -> None:
+def test_what_is_empty_in_it_does_not_take_the_containers_off(tmp_path: Path) -> None:
     path = tmp_path / "process.json"
-    labels = {"apparmorProfile": "", "selinuxLabel": ""}
+    labels = {"apparmorProfile": "", "selinuxLabel": "", "rlimits": []}
     path.write_text(json.dumps({"args": ["sh"], "cwd": "/", "user": {"uid": 1, "gid": 1}, **labels}))
     process = made(process_file=str(path))
     assert (process["apparmorProfile"], process["selinuxLabel"]) == ("own", "a:b:c")
+    assert process["rlimits"] == OWN["rlimits"]
     path.write_text(path.read_text().replace('"selinuxLabel": ""', '"selinuxLabel": "d:e:f"'))
     assert made(process_file=str(path))["selinuxLabel"] == "d:e:f"
     assert not set(labels) & set(execs._process({}, ExecOptions(process_file=str(path), args=()))) - {"selinuxLabel"}
