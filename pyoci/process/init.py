@@ -191,7 +191,8 @@ class Init:
                 self.mounter.make(mount)
 
     def make_devices(self) -> None:
-        make_devices(self.root, self.plan.devices, self.plan.links, bind=self.in_user_namespace)
+        plan = self.plan
+        make_devices(self.root, plan.devices, plan.links, bind=self.in_user_namespace, dev_is_ours=plan.set_up_dev)
 
     def enter_cgroup_namespace(self) -> None:
         """Only in our cgroup: the namespace's root is where we are when it is made (cgroup_namespaces(7))."""

@@ -21,22 +21,26 @@ _ATTEMPTS = 8
 _TYPES = {"c": k.S_IFCHR, "b": k.S_IFBLK, "p": k.S_IFIFO}
 
 
-def make_devices(root: Root, devices: tuple[Device, ...], links: tuple[Link, ...], *, bind: bool) -> None:
-    """Make nodes, then links. `bind`: take the host's devices rather than making any."""
+def make_devices(
+    root: Root, devices: tuple[Device, ...], links: tuple[Link, ...], *, bind: bool, dev_is_ours: bool = True
+) -> None:
+    """Make nodes, then links. `bind`: take the host's devices rather than making any. `dev_is_ours`: /dev is there to be
+    filled, and not a bound one, in which nothing is made, wherever a link of the image's may lead.
+    """
     if not devices and not links:
         return
     parents: dict[str, int] = {}
     try:
         for device in devices:
             try:
-                parent, name = _parent(root, parents, device.path)
+                parent, name = _parent(root, parents, device.path, dev_is_ours)
                 if (bind and device.type != "p") or not _make_node(parent, name, device):
                     _bind_node(root, parent, name, device)
             except OSError as error:
                 raise failed(f"make device {device.path}", error) from None
         for link in links:
             try:
-                parent, name = _parent(root, parents, link.path)
+                parent, name = _parent(root, parents, link.path, dev_is_ours)
                 _make_link(parent, name, link)
             except OSError as error:
                 raise failed(f"link {link.path} to {link.target}", error) from None
@@ -45,12 +49,14 @@ def make_devices(root: Root, devices: tuple[Device, ...], links: tuple[Link, ...
             k.close(fd)
 
 
-def _parent(root: Root, parents: dict[str, int], path: str) -> tuple[int, str]:
+def _parent(root: Root, parents: dict[str, int], path: str, dev_is_ours: bool) -> tuple[int, str]:
     """The directory of a node; opened once for all that lie in it."""
     folder, _, name = path.rstrip("/").rpartition("/")
     if folder not in parents:
         parents[folder], name = root.open_parent(path)
-        root.where(parents[folder])
+        place = root.where(parents[folder])
+        if not dev_is_ours and f"{place}/".startswith("/dev/"):
+            raise PyociError(f"make device {path}: it would come to {place}, which is bound, and not ours to fill")
     return parents[folder], name
 
 

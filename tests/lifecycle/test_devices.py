@@ -143,6 +143,20 @@ def test_the_hosts_dev_as_a_whole_and_a_device_elsewhere(container: Container) -
     assert [path.name for path in host.iterdir()] == ["null"]
 
 
+@differs(runc="1.1.5 makes no devices at all then")
+def test_a_symlink_into_the_hosts_dev(container: Container) -> None:
+    host = container.scratch / "dev"
+    host.mkdir()
+    os.mknod(host / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    container.mounts[:] = [entry for entry in container.mounts if not entry["destination"].startswith("/dev")]
+    container.mounts.append(bind(host, "/dev", "rbind"))
+    (container.rootfs / "data").symlink_to("/dev")
+    container.linux["devices"] = [device("/data/full", "c", 1, 7)]
+    container.create().refused("/data/full", "not ours to fill")
+    assert [path.name for path in host.iterdir()] == ["null"]
+    container.leaves_nothing()
+
+
 def test_a_null_that_is_a_symlink_in_the_image(container: Container) -> None:
     """Standard streams on the host's /dev/null are reopened inside: a link there must not redirect them."""
     canary = container.scratch / "canary"

@@ -28,25 +28,43 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def made(image: Path, *devices: Device, links: tuple[Link, ...] = (), bind: bool = False) -> None:
+def made(
+    image: Path, *devices: Device, links: tuple[Link, ...] = (), bind: bool = False, dev_is_ours: bool = True
+) -> None:
     """Make them, in the image itself; no descriptor may stay open."""
 
     def inside(root: Root) -> None:
         before = descriptors()
-        make_devices(root, devices, links, bind=bind)
+        make_devices(root, devices, links, bind=bind, dev_is_ours=dev_is_ours)
         assert descriptors() == before
 
     in_root(image, inside)
 
 
-def refused(image: Path, *devices: Device, links: tuple[Link, ...] = (), bind: bool = False) -> str:
+def refused(
+    image: Path, *devices: Device, links: tuple[Link, ...] = (), bind: bool = False, dev_is_ours: bool = True
+) -> str:
     def inside(root: Root) -> str:
         before = descriptors()
-        message = refusal(make_devices, root, devices, links, bind=bind)
+        message = refusal(make_devices, root, devices, links, bind=bind, dev_is_ours=dev_is_ours)
         assert descriptors() == before
         return message
 
     return str(in_root(image, inside))
+
+
+@pytest.mark.parametrize(("target", "place"), [("dev", "/dev"), ("dev/pts", "/dev/pts")])
+@pytest.mark.parametrize("bind", [False, True])
+def test_a_link_into_a_dev_that_is_not_ours(image: Path, target: str, place: str, bind: bool) -> None:
+    """It may be the host's own, and then what is made there, too."""
+    (image / "data").symlink_to(target)
+    device = Device(path="/data/zero", type="c", major=1, minor=5)
+    message = refused(image, device, bind=bind, dev_is_ours=False)
+    assert message == f"make device /data/zero: it would come to {place}, which is bound, and not ours to fill"
+    assert os.listdir(image / target) in ([], ["pts"])
+    if not bind:
+        made(image, device)
+        made(image, Device(path="/devices/zero", type="c", major=1, minor=5), dev_is_ours=False)
 
 
 def test_the_usual_devices_and_links(image: Path) -> None:
