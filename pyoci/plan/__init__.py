@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pyoci.cgroups.unit import Manager
     from pyoci.host import Host
+    from pyoci.plan.model import Mount
 
 _OTHER_PLATFORMS = ("windows", "solaris", "zos", "freebsd")
 
@@ -93,6 +94,7 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
     set_up_dev = sets_up_dev(mounts)
     own_cgroups = bool(namespaces.new & k.CLONE_NEWCGROUP)
     mixed = layout.mode != "v2" and any(mount.kind == "cgroup" and mount.type == "cgroup2" for mount in mounts)
+    _check_lengths(mounts, namespaces)
     return Plan(
         id=request.id,
         bundle=request.bundle,
@@ -119,6 +121,16 @@ def plan(config: dict[str, Any], host: Host, request: Request) -> Plan:
         notifies=notifies,
         warnings=(*_left_out(config), *map_warnings, *unheeded_words(wanted), *warnings, *cgroup.notes),
     )
+
+
+def _check_lengths(mounts: tuple[Mount, ...], namespaces: Namespaces) -> None:
+    """What is made at once is made below a mount over the root. On the host that would be left if we were killed."""
+    for mount in mounts:
+        if mount.at_once and not namespaces.has(k.CLONE_NEWNS):
+            raise SpecError(
+                f"mount {mount.destination}: without a mount namespace, its source and each of its options can have no more "
+                f"than {k.FSCONFIG_LONGEST} bytes"
+            )
 
 
 def _check_joined_maps(linux: dict[str, Any], namespaces: Namespaces, host: Host) -> list[str]:

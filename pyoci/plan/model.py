@@ -64,7 +64,7 @@ class Mount(Record):
 
     attr_set and attr_clear are MOUNT_ATTR_* of the mount itself, rec_set and rec_clear those of the whole tree.
     `parameters` go to fsconfig(2): (key, value), or (key, None) for a flag. `propagation` holds MS_* flags. at_once: a new file
-    system has an option that is too long for that, and is made by mount(2).
+    system has a source or an option that is too long for that, and is made by mount(2).
     """
 
     destination: str

@@ -44,7 +44,8 @@ def new_filesystem(
             raise FilesystemRefused(f"the {what} {length} bytes long, and mount(2) takes {_PAGE - 1}", EINVAL)
     before = k.open(".", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
     stage = mounts.new_filesystem("tmpfs", "tmpfs", [], 0)
-    # It lies over the root, and over it a copy of that with all mounts, for a layer may lie there: no path shows a difference.
+    # It lies over the root, and over it a copy of that with all mounts, for a layer may lie there: no path from / on shows a
+    # difference. A relative one would be looked for in here, and is not found.
     view = k.open_tree(root, b"", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH | k.AT_RECURSIVE)
     attached = 0
     try:

@@ -327,3 +327,11 @@ def test_capabilities_within_a_user_namespace() -> None:
     user = {"namespaces": [*config()["linux"]["namespaces"], {"type": "user"}]}
     assert planned(config(process=process), poor).process.capabilities.bounding == 0
     assert planned(config(process=process, linux=user), poor).process.capabilities.bounding == 1 << 21
+
+
+def test_without_a_mount_namespace_nothing_is_made_at_once() -> None:
+    """Killed meanwhile, it would leave mounts on the host."""
+    mounts = [{"destination": "/x", "type": "tmpfs", "source": "x" * 256}]
+    assert planned(config(mounts=mounts)).mounts[0].at_once
+    changed = config(mounts=mounts, linux={"namespaces": without("mount")})
+    assert refusal(changed).startswith("mount /x: without a mount namespace, its source and each of its options")
