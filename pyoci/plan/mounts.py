@@ -211,14 +211,14 @@ def _change(present: int, absent: int, add: int, remove: int) -> tuple[int, int]
 
 
 def _parameters(fstype: str, data: str) -> list[tuple[str, str | None]]:
-    """Data for a file system: flags and `key=value`, with commas between them, except within double quotes.
+    """Data for a file system: flags and `key=value`, with commas between them.
 
-    Two file systems have commas of their own, as the kernel has it where it parts the data of mount(2): an overlay's stand
+    A label (`context=` and its like, mount(8)) has its own within double quotes. Two file systems have commas of their own, as the kernel has it where it parts the data of mount(2): an overlay's stand
     behind a backslash, and a tmpfs has ranges of nodes, so that what begins with a digit goes with what is before it.
     """
     pieces, quoted, escaped, piece = [], False, False, ""
     for place, char in enumerate(data):
-        if char == '"' and not escaped:
+        if char == '"' and piece.partition("=")[0].endswith("context"):
             quoted = not quoted
         elif char != "," or quoted or escaped or (fstype == "tmpfs" and "0" <= data[place + 1 : place + 2] <= "9"):
             piece += char

@@ -130,6 +130,8 @@ def test_data_for_the_file_system(options: list[str], parameters: tuple[tuple[st
         ("tmpfs", [r"x=\,mode=1", ""], (("x", "\\"), ("mode", "1"))),
         ("ext4", [r"x=\,y=0,1"], (("x", "\\"), ("y", "0"), ("1", None))),
         ("ext4", ['context="a:c1', 'c2"'], (("context", "a:c1,c2"),)),
+        ("ext4", ['fscontext="a:c1,c2",x'], (("fscontext", "a:c1,c2"), ("x", None))),
+        ("cifs", ['password=a"b', "user=c"], (("password", 'a"b'), ("user", "c"))),
     ],
 )
 def test_commas_that_belong_to_what_is_told(
