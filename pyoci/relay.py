@@ -88,6 +88,9 @@ class Relay:
         """Make our terminal raw, unless another job has it: then when it is ours."""
         if self.console >= 0 and not self.saved and not _is_in_background(self.console):
             self.saved = _change_mode(self.console, _raw)
+            if not self.saved:  # it has been hung up
+                close(self.console)
+                self.console = -1
 
     def resize(self) -> None:
         """Give the container's terminal the size of ours; that one of them is gone does not matter."""

@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from pyoci import relay
+from tests.forked import in_child
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # As `run` does it, without the container: prepare, make a process, wait for it. argv: "tty" for one with a terminal of its
@@ -319,6 +322,28 @@ def test_a_terminal_in_front_of_a_terminal() -> None:
         assert termios.tcgetattr(user.slave) == user.before
     finally:
         user.close()
+
+
+def test_a_terminal_that_is_hung_up_is_let_go_of() -> None:
+    """And not looked at again and again, for when it may be ours."""
+
+    def inside() -> list[int | None]:
+        master, slave = os.openpty()
+        theirs, ours = os.openpty()
+        os.dup2(slave, 2)
+        monkeypatch = pytest.MonkeyPatch()
+        monkeypatch.setattr(relay, "_is_in_background", lambda terminal: True)
+        one = relay.Relay(theirs)
+        before = one.patience()
+        monkeypatch.undo()
+        os.close(master)
+        one.serve(set())
+        after = one.patience()
+        one.close()
+        os.close(ours)
+        return [before, after]
+
+    assert in_child(inside) == [100, None]
 
 
 def test_control_c_is_a_character_for_the_terminal_inside() -> None:
