@@ -7,7 +7,11 @@ The message kinds and their order stand in the docstring of the package.
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import failed
+from pyoci.errors import PyociError, StageFailed, failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENTERED, MAPPED, PLACED, HOOKS, GO, LIMITS, LISTENER = b"E", b"M", b"P", b"H", b"G", b"L", b"N"
 READY, FAILED, REMARK, STAGED = b"R", b"F", b"W", b"S"
@@ -54,6 +58,21 @@ class Channel:
             if kind in (FAILED, CLOSED):
                 return payload
         return None
+
+    def meanwhile(self, step: Callable[[], object], failure: Callable[[bytes], PyociError]) -> None:
+        """Do something to the process at the other end, which has work of its own meanwhile. Raises PyociError.
+
+        Where that has failed, all that is done to it fails, too: then it is its own `failure`, made of its words, that is told.
+        """
+        try:
+            step()
+        except StageFailed:
+            raise
+        except PyociError:
+            words = self.last_words()
+            if words is None:
+                raise
+            raise failure(words) from None
 
     def close(self) -> None:
         """Close this end; closing twice does no harm."""

@@ -8,7 +8,7 @@ enter, puts it into the cgroup, and waits until the program is executed. The joi
 from __future__ import annotations
 
 from pyoci import syscalls as k
-from pyoci.errors import PyociError, StageFailed, failed
+from pyoci.errors import StageFailed, failed
 from pyoci.process import channel as messages
 from pyoci.process.channel import Channel, pair
 from pyoci.process.clone import clone_into, take_over
@@ -102,16 +102,14 @@ def launch(
         if join.process.oom_score_adj is not None and not join.inherits_score:
             set_oom_score(str(pid), join.process.oom_score_adj)
         entered = _entered(join, ours, born_there)
-        try:
+
+        def settle() -> None:
             place(pid, entered)
-            remarks += _settle_affinity(join, pid)
+            remarks.extend(_settle_affinity(join, pid))
             if attach:
                 attach()
-        except PyociError:  # it has work of its own meanwhile: where that failed, all that is done to it fails, too
-            words = ours.last_words()
-            if words is None:
-                raise
-            raise _failure(words) from None
+
+        ours.meanwhile(settle, _failure)
         ours.answer(messages.PLACED)
         remarks += _serve(join, ours, pid, pidfd)
     except BaseException as error:

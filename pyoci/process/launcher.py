@@ -8,7 +8,7 @@ from pyoci import syscalls as k
 from pyoci.cgroups.join import Doors, join
 from pyoci.cgroups.manage import apply
 from pyoci.cgroups.processes import oom_kills
-from pyoci.errors import PyociError, StageFailed, failed
+from pyoci.errors import StageFailed, failed
 from pyoci.plan.namespaces import host_id
 from pyoci.process import channel as messages
 from pyoci.process import init as init_process
@@ -117,15 +117,7 @@ class Launcher:
 
     def serve(self) -> None:
         """Do for init what it asks for, until it is ready. Raises PyociError: StageFailed, HookFailed, CgroupError."""
-        try:
-            self._place()
-        except StageFailed:
-            raise
-        except PyociError:  # init has work of its own meanwhile: where that failed, all that is done to it fails, too
-            words = self.channel.last_words()
-            if words is None:
-                raise
-            raise self._failure(words) from None
+        self.channel.meanwhile(self._place, self._failure)
         self.channel.answer(messages.PLACED)
         self._answer()
         self._limit()
