@@ -136,10 +136,11 @@ class _Run:
             refusal = read(self.verdict, 16)
             if refusal:
                 waitpid(self.pid, 0)
+                self.reaped = True
                 raise HookFailed(f"fork/exec {self.path}: {_lower(strerror(int(refusal)))}")
             self._converse(state_json)
         except HookFailed:
-            raise  # it has ended
+            raise  # it has ended, or cannot be ended
         except OSError as error:
             self._kill()
             raise HookFailed(f"wait for {self.path}: {reason(error)}") from None

@@ -68,7 +68,8 @@ def _is_open(fd: int) -> bool:
 def listen_fds() -> int:
     """How many descriptors systemd's socket activation hands to us to hand on: sd_listen_fds(3)."""
     count, pid = (k.environ.get(name, b"") for name in (b"LISTEN_FDS", b"LISTEN_PID"))
-    return int(count) if count.isdigit() and len(count) < 10 and pid == b"%d" % k.getpid() else 0
+    is_number = count.isdigit() and len(count) < 10  # no process has so many, nor does int() take any length
+    return int(count) if is_number and pid == b"%d" % k.getpid() else 0
 
 
 def own_streams() -> dict[str, str]:

@@ -2,8 +2,10 @@
 """What a container sees of its cgroups: mounts of type cgroup and cgroup2. Runs inside.
 
 Without a cgroup namespace a real mount of v1 would show every container of the host, so the container's own directory of
-each hierarchy is bound instead. `ro` holds for each of the mounts (CVE-2023-25809), not only for the one on top, and so do
-the other attributes: there is no difference to `rro` and its like.
+each hierarchy is bound instead. One of v2 does show them, as it does with runc and crun; engines make it `ro` then.
+
+`ro` holds for each of the mounts (CVE-2023-25809), not only for the one on top, and so do the other attributes: there is no
+difference to `rro` and its like.
 """
 
 from __future__ import annotations
