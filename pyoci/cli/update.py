@@ -109,7 +109,10 @@ def _read(file: str) -> str:
         raise failed(f"read {file}", error) from error
     if len(content) > _MAX_SIZE:
         raise PyociError(f"{file} is larger than {_MAX_SIZE >> 20} MiB")
-    return content.decode("utf-8")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PyociError(f"{file} is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}") from None
 
 
 def _read_on(fd: int) -> bytes:
@@ -143,9 +146,7 @@ def _whole(name: str, text: str) -> int:
 
 def _in_bounds(name: str, text: str, number: int) -> int:
     if not -_MAX_INT64 <= number <= _MAX_INT64:
-        raise UsageError(
-            f"update: --{name} is {text!r}, which is beyond the highest number that it can be, {_MAX_INT64}"
-        )
+        raise UsageError(f"update: --{name} is {text!r}, and can be no number beyond {_MAX_INT64}, on either side of 0")
     return number
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pyoci.cli.options import Call, parse
-from pyoci.cli.update import COMMAND, changes
+from pyoci.cli.update import COMMAND, _read, changes
 from pyoci.errors import PyociError, SpecError, UsageError
 
 MIB = 1 << 20
@@ -64,13 +64,20 @@ def test_what_is_no_size(text: str) -> None:
         asked("--memory", text)
 
 
+def test_what_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "resources"
+    file.write_bytes(b'{"pids": \xff}')
+    with pytest.raises(PyociError, match="resources is not UTF-8 text: byte 9 is 0xff"):
+        _read(str(file))
+
+
 @pytest.mark.parametrize(
     ("option", "text"),
     [("--memory", "9999999999999999999p"), ("--memory-swap", "8192p"), ("--memory-reservation", "9223372036854775808"),
      ("--memory", "8191.99999999999999p"), ("--cpu-quota", "-9999999999999999999"), ("--pids-limit", "9223372036854775808")],
 )  # fmt: skip
 def test_what_is_beyond_all_bounds(option: str, text: str) -> None:
-    message = f"update: {option} is '{text}', which is beyond the highest number that it can be, 9223372036854775807"
+    message = f"update: {option} is '{text}', and can be no number beyond 9223372036854775807, on either side of 0"
     with pytest.raises(UsageError, match=re.escape(message)):
         asked(option, text)
 
