@@ -13,7 +13,7 @@ own lines can be told from it.
     warning         with --debug    always                      when there is no log
     info, debug     with --debug    with --debug                with --debug, when there is no log
 
-Nothing here raises: a full disk must not hide the failure that is being reported. A process inside a container never
+Nothing of a Log raises: a full disk must not hide the failure that is being reported. A process inside a container never
 logs; what it has to report goes through its channel.
 """
 

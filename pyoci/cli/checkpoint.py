@@ -49,7 +49,7 @@ annotation org.criu.config names.""",
             kind=INT,
             metavar="FD",
             default="-1",
-            help="Write a zero byte to this open file descriptor when lazy pages are being served.",
+            help="Write a zero byte to this open file descriptor when lazy pages are being served; -1 is none.",
         ),
         Option(
             name="page-server",

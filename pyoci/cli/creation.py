@@ -34,8 +34,8 @@ CONSOLE_SOCKET = Option(
     kind=STRING,
     metavar="PATH",
     completes="file",
-    help="Send the master end of the container's terminal to the unix stream socket at PATH, as one message with one"
-    " file descriptor. Needed if process.terminal is true and pyoci does not stay in the foreground; refused otherwise.",
+    help="Send the master end of the container's terminal to the unix stream socket at PATH, or to that of an"
+    " abstract name (unix(7)) if it begins with @, as one message with one file descriptor. Needed if process.terminal is true and pyoci does not stay in the foreground; refused otherwise.",
 )
 PID_FILE = Option(
     name="pid-file",
@@ -50,7 +50,8 @@ PIDFD_SOCKET = Option(
     kind=STRING,
     metavar="PATH",
     completes="file",
-    help="Send a pidfd of the container's process to the unix stream socket at PATH.",
+    help="Send a pidfd of the container's process to the unix stream socket at PATH, or to that of an abstract name"
+    " (unix(7)) if it begins with @.",
 )
 NO_PIVOT = Option(
     name="no-pivot",
