@@ -299,7 +299,7 @@ class Creation:
         self.kill(error)
         try:
             if not self.foreground:
-                k.close_all_but(3, (log.fd,))  # it may be for want of descriptors that we are here
+                _let_go(log.fd)
             from pyoci.container.delete import destroy, end  # only when something has failed
 
             # Not what the plan has: until they are made, a cgroup of that name is somebody else's, with processes in it.
@@ -336,6 +336,14 @@ def _find_systemd(user: bool) -> Manager:
     from pyoci.cgroups.systemd import find  # only with --systemd-cgroup
 
     return find(user)
+
+
+def _let_go(log: int) -> None:
+    """Of all descriptors but the log's, as it may be for want of some that we have failed. Or of close_range(2)."""
+    try:
+        k.close_all_but(3, (log,))
+    except OSError:
+        pass
 
 
 def _compile(plan: Plan, root: str) -> bytes:
