@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,17 @@ class Installed:
         assert (result.returncode, result.stderr) == (0, "")
         return result.stdout.strip()
 
+    @contextmanager
+    def waiting(self) -> Iterator[subprocess.Popen[str]]:
+        """A command that is at work, and loads a module when it is told to go on."""
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen([self.program, "wait"], text=True, **pipes) as process:
+            try:
+                assert process.stdout and process.stdout.readline() == "waiting\n"
+                yield process
+            finally:
+                process.kill()
+
     def libraries(self) -> list[str]:
         """What lies below lib/pyoci, by the word that it says."""
         places = [path for path in (self.prefix / "lib" / "pyoci").iterdir() if path.name not in ("current", ".lock")]
@@ -298,13 +310,46 @@ def test_a_command_ends_as_what_it_began(checkout: Path, tmp_path: Path, kind: s
     assert installed.install("first", kind).returncode == 0
     if kind == "embedded" and not (installed.prefix / LIBRARY / "embed" / "pyoci").exists():
         skip_or_fail("needs Python's headers and its static library (python3-dev)")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen([installed.program, "wait"], text=True, **pipes) as process:  # type: ignore[call-overload]
-        assert process.stdout.readline() == "waiting\n"
-        assert installed.install("second, and longer").returncode == 0
+    with installed.waiting() as process:
+        for word in ("second, and longer", "third", "fourth"):
+            assert installed.install(word).returncode == 0
+            assert installed.says() == word
+        assert installed.libraries() == ["first", "fourth", "third"]
         said, _ = process.communicate("go", timeout=60)
     assert (process.returncode, said) == (0, "first\n")
-    assert installed.says() == "second, and longer"
+    assert installed.install("fifth").returncode == 0
+    assert installed.libraries() == ["fifth", "fourth"]
+
+
+@pytest.mark.needs_root
+def test_a_user_without_privileges_sees_commands_of_others(checkout: Path) -> None:
+    """What he installs below his home may be run by root, into whose processes he may not look but for the command line."""
+    place = Path("/tmp") / f"pyoci-install-{os.getpid()}"
+    place.mkdir()
+    user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
+    try:
+        installed = Installed(Path(shutil.copytree(checkout, place / "checkout")), place / "prefix")
+        run("chown", "-R", "65534:65534", place)
+        assert installed.install("first", **user).returncode == 0
+        with installed.waiting() as process:
+            for word in ("second", "third"):
+                assert (result := installed.install(word, **user)).returncode == 0, result.stderr
+            assert process.communicate("go", timeout=60)[0] == "first\n"
+        assert installed.says() == "third"
+    finally:
+        shutil.rmtree(place)
+
+
+def test_an_installation_that_ends_before_the_link_is_set_is_the_one_before(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """The program names it, and commands may just have been called that do not name it yet."""
+    tools = installed.with_tools(tmp_path / "tools", ("mv",), "kill -KILL $PPID")
+    assert installed.install("second", env=tools).returncode < 0
+    assert installed.says() == "second"
+    assert installed.install("third").returncode == 0
+    assert (installed.says(), installed.libraries()) == ("third", ["second", "third"])
+    assert "third" in (installed.prefix / LIBRARY / "pyoci" / "word.py").read_text()
 
 
 def test_two_installations_at_once_come_one_by_one(installed: Installed) -> None:

@@ -73,7 +73,7 @@ enum { passed_on_count = sizeof passed_on / sizeof *passed_on };
     "main()\n"
 #ifdef RUNTIME
 #define EXECUTABLE RUNTIME
-static const char *const python[] = {"pyoci"};
+static const char *const python[] = {RUNTIME}; /* by which hack/install knows that LIBRARY is in use */
 #else
 #define EXECUTABLE INTERPRETER
 static const char *const python[] = {INTERPRETER, "-I", "-S", "-B", "-X", "utf8", "-c", BOOTSTRAP};

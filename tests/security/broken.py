@@ -46,7 +46,7 @@ BROKEN: dict[str, Broken] = {
     "isolated": Broken(
         "the interpreter starts without -I, -S and -B",
         ("tests/security/test_python_caller.py::test_no_variable_of_the_caller_changes_anything",),
-        (NOT_SEALED, NO_LAUNCHER, Edit("hack/install", "#!$interpreter -ISB", "#!$interpreter")),
+        (NOT_SEALED, NO_LAUNCHER, Edit("hack/install", "#!$interpreter -ISBX$library", "#!$interpreter")),
     ),
     "dumpable": Broken(
         "whoever enters a container can be looked into",
