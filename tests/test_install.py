@@ -352,6 +352,13 @@ def test_an_installation_that_ends_before_the_link_is_set_is_the_one_before(
     assert "third" in (installed.prefix / LIBRARY / "pyoci" / "word.py").read_text()
 
 
+def test_without_room_for_a_link_the_program_keeps_its_place(installed: Installed, tmp_path: Path) -> None:
+    tools = installed.with_tools(tmp_path / "tools", ("ln",), "exit 1")
+    assert installed.install("second", env=tools).returncode == 1
+    assert (installed.says(), installed.libraries()) == ("first", ["first"])
+    assert [path.name for path in (installed.prefix / "bin").iterdir()] == ["pyoci"]
+
+
 def test_two_installations_at_once_come_one_by_one(installed: Installed) -> None:
     command = [installed.checkout / "hack" / "install", "--prefix", installed.prefix, "--no-compiler"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
