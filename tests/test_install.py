@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -363,9 +365,34 @@ def test_two_installations_at_once_come_one_by_one(installed: Installed) -> None
     command = [installed.checkout / "hack" / "install", "--prefix", installed.prefix, "--no-compiler"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **quiet) for _ in range(3)]  # type: ignore[call-overload]
-    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 3
+    said = sorted(process.communicate(timeout=120)[1] for process in processes)
+    assert said == ["", *["hack/install: waiting for another installation\n"] * 2]
     assert [process.returncode for process in processes] == [0] * 3
     assert (installed.says(), installed.libraries()) == ("first", ["first"] * 2)
+
+
+def test_nobody_else_can_hold_the_lock(installed: Installed) -> None:
+    """To read a file is enough for that."""
+    lock = installed.prefix / "lib" / "pyoci" / ".lock"
+    assert lock.stat().st_mode & 0o777 == 0o600
+    lock.chmod(0o644)  # as it was made once
+    assert installed.install("second").returncode == 0
+    assert lock.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.needs_compiler
+def test_what_a_compiler_leaves_behind_does_not_hold_the_lock(checkout: Path, tmp_path: Path) -> None:
+    compiler, left = tmp_path / "compiler", tmp_path / "left"
+    compiler.write_text(f'#!/bin/sh\nsleep 1000 >/dev/null 2>&1 &\necho $! >>{left}\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    installed = Installed(checkout, tmp_path / "prefix")
+    try:
+        assert installed.install("first", "compiled", env={**os.environ, "CC": str(compiler)}).returncode == 0
+        with (installed.prefix / "lib" / "pyoci" / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_one_that_had_no_directory_to_itself_is_replaced(installed: Installed) -> None:
