@@ -395,6 +395,27 @@ def test_what_a_compiler_leaves_behind_does_not_hold_the_lock(checkout: Path, tm
             os.kill(int(pid), signal.SIGKILL)
 
 
+def test_one_that_is_told_to_end_as_it_makes_its_directory_leaves_none(installed: Installed, tmp_path: Path) -> None:
+    tools = installed.with_tools(tmp_path / "tools", ("mktemp",), "kill -TERM $PPID")
+    assert installed.install("second", env=tools).returncode != 0
+    assert (installed.says(), installed.libraries()) == ("first", ["first"])
+
+
+def test_what_cannot_be_removed_is_left(installed: Installed, tmp_path: Path) -> None:
+    assert installed.install("second").returncode == 0
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "rm").write_text(
+        f'#!/bin/sh\ncase "$*" in "-rf "*lib/pyoci/*) exit 1 ;; esac\nexec {shutil.which("rm")} "$@"\n'
+    )
+    (tools / "rm").chmod(0o755)
+    result = installed.install("third", env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"})
+    assert result.returncode == 0
+    assert re.fullmatch(r"hack/install: \S+ is left\n", result.stderr)
+    assert result.stdout == f"{installed.program}, run by {PYTHON}\n"
+    assert (installed.says(), installed.libraries()) == ("third", ["first", "second", "third"])
+
+
 def test_one_that_had_no_directory_to_itself_is_replaced(installed: Installed) -> None:
     """The modules lay in lib/pyoci itself. Commands of it go on finding them there, until the next installation."""
     library = installed.prefix / "lib" / "pyoci"
