@@ -452,12 +452,13 @@ def test_the_callers_cdpath_leads_nowhere_else(checkout: Path, tmp_path: Path) -
 
 
 @pytest.mark.needs_compiler
-def test_the_callers_compiler_may_have_arguments(checkout: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blank", ["", " \t"])
+def test_the_callers_compiler_may_have_arguments(checkout: Path, tmp_path: Path, blank: str) -> None:
     wrapper = tmp_path / "wrapper"
     wrapper.write_text(f'#!/bin/sh\necho "$1 $2" >>{tmp_path}/calls\nshift\nexec "$@"\n')
     wrapper.chmod(0o755)
     installed = Installed(checkout, tmp_path / "prefix")
-    result = installed.install("first", "embedded", env={**os.environ, "CC": f"{wrapper} --with cc"})
+    result = installed.install("first", "embedded", env={**os.environ, "CC": f"{blank}{wrapper} --with cc"})
     assert result.returncode == 0, result.stderr
     assert installed.says() == "first"
     assert installed.program.read_bytes().startswith(b"\x7fELF")
