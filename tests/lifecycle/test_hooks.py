@@ -359,7 +359,11 @@ def test_an_interrupted_create_takes_its_hook_along(container: Container, notes:
         pytest.skip("an interrupt ends it where it is, and nothing is undone")
     add(container, "createRuntime", hook(f"echo $$ > {notes}/hook; exec sleep 1000"))
     container.write_config()
-    create = container.background("create", "--bundle", str(container.bundle), container.id)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background ignore it
+    try:
+        create = container.background("create", "--bundle", str(container.bundle), container.id)
+    finally:
+        signal.signal(signal.SIGINT, before)
     eventually("the hook", lambda: (notes / "hook").exists() and (notes / "hook").read_text())
     create.send_signal(signal.SIGINT)
     assert create.wait(PATIENCE) != 0
