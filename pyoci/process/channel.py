@@ -63,6 +63,7 @@ class Channel:
         """Do something to the process at the other end, which has work of its own meanwhile. Raises PyociError.
 
         Where that has failed, all that is done to it fails, too: then it is its own `failure`, made of its words, that is told.
+        That it has gone without any says less than the step does: it may be the step that has ended it.
         """
         try:
             step()
@@ -70,7 +71,7 @@ class Channel:
             raise
         except PyociError:
             words = self.last_words()
-            if words is None:
+            if not words:
                 raise
             raise failure(words) from None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyoci.errors import PyociError
 from pyoci.process import channel
 from pyoci.process.channel import CLOSED, FAILED, READY, pair
 from tests.forked import in_child
@@ -89,6 +90,27 @@ def test_last_words_are_not_waited_for(sent: list[tuple[bytes, bytes]], gone: bo
     if gone:
         other.close()
     assert one.last_words() == words
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "gone", "told"),
+    [(b"", False, "the step"), (b"", True, "the step"), (b"theirs", True, "theirs"), (b"theirs", False, "theirs")],
+)
+def test_whose_failure_it_is(words: bytes, gone: bool, told: str) -> None:
+    one, other = pair()
+    if words:
+        other.send(FAILED, words)
+    if gone:
+        other.close()
+
+    def step() -> None:
+        raise PyociError("the step")
+
+    with pytest.raises(PyociError) as caught:
+        one.meanwhile(step, lambda said: PyociError(said.decode()))
+    assert caught.value.message == told
     one.close()
     other.close()
 
