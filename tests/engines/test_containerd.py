@@ -44,6 +44,10 @@ class Tasks:
     def exec(self, name: str, *command: str, options: tuple[str, ...] = ()) -> Result:
         return self.call("exec", "--exec-id", self.fresh(), *options, name, *command)
 
+    def told(self, name: str, *command: str, options: tuple[str, ...] = ()) -> str:
+        """What a further process prints, as with `output`."""
+        return eventually("output", lambda: self.exec(name, *command, options=options).ok().out)
+
     def status(self, name: str) -> str:
         for line in self.call("list").ok().out.splitlines():
             if line.split()[0] == name:
@@ -116,9 +120,9 @@ def test_a_terminal(tasks: Tasks) -> None:
 
 def test_exec(tasks: Tasks) -> None:
     name = tasks.start()
-    result = tasks.exec(name, "sh", "-c", "echo out; echo err >&2; exit 5")
+    result = tasks.exec(name, "sh", "-c", "echo out; echo err >&2; sleep 0.3; exit 5")
     assert (result.status, result.out, result.err) == (5, "out\n", "err\n")
-    assert tasks.exec(name, "id", "-un", options=("--user", "user")).ok().out == "user\n"
+    assert tasks.told(name, "id", "-un", options=("--user", "user")) == "user\n"
     assert "OCI runtime exec failed: " in (result := tasks.exec(name, "nonexistent")).err
     assert 'exec: "nonexistent": executable file not found in $PATH' in result.err
 
@@ -212,10 +216,10 @@ def test_devices(tasks: Tasks) -> None:
 def test_namespaces_of_others(tasks: Tasks) -> None:
     name = tasks.start()
     pid = next(line.split()[1] for line in tasks.call("list").out.splitlines() if line.split()[0] == name)
-    there = tasks.exec(name, "readlink", "/proc/self/ns/ipc").ok().out
+    there = tasks.told(name, "readlink", "/proc/self/ns/ipc")
     joined = tasks.start("--with-ns", f"ipc:/proc/{pid}/ns/ipc", "--with-ns", f"pid:/proc/{pid}/ns/pid", "--", "pause")
-    assert tasks.exec(joined, "readlink", "/proc/self/ns/ipc").ok().out == there
-    assert tasks.exec(joined, "ps").ok().out.count("{pause}") == 2
+    assert tasks.told(joined, "readlink", "/proc/self/ns/ipc") == there
+    assert tasks.told(joined, "ps").count("{pause}") == 2
     tasks.kill_and_delete(joined)  # nothing dies with this init, so the shim has to ask for all
 
 
@@ -241,7 +245,7 @@ def test_a_checkpoint(tasks: Tasks, containerd: Containerd) -> None:
         return [int(line) for line in log.read_text().split()]
 
     def counted() -> int:
-        return int(tasks.exec(second, "cat", "/count").ok().out)
+        return int(tasks.told(second, "cat", "/count"))
 
     eventually("some numbers", lambda: len(said()) >= 3)
     image = f"localhost/{first}:saved"
