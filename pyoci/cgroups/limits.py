@@ -101,20 +101,25 @@ def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def _in_force(unified: dict[str, str], saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:
     """`unified` without what other sections of the update have replaced: it is written last, and would undo that."""
     own = changes.get("unified") or {}
-    replaced = set()
+    replaced = dict[tuple[str, str], set[str]]()
     for write in update(saved, {key: values for key, values in changes.items() if key != "unified"}, {""}):
         option: Write | None = write
         while option is not None:
-            replaced.add((option.file, option.subject()))
+            replaced.setdefault((option.file, option.subject()), set()).update(option.keys())
             option = option.otherwise
         if write.text() == "cpu.idle = 1":  # which takes the weight away, and lets none be set
-            replaced.add(("cpu.weight", ""))
+            replaced["cpu.weight", ""] = set()
     kept = {}
     for key, text in unified.items():
         writes = v2.unified({key: text})
-        lines = [write.value for write in writes if key in own or (key, write.subject()) not in replaced]
+        lines = []
+        for write in writes:
+            keys = replaced.get((key, write.subject())) if key not in own else None
+            line = write.value if keys is None else write.without(keys)
+            if line:
+                lines.append(line)
         if lines:
-            kept[key] = text if len(lines) == len(writes) else "\n".join(lines)
+            kept[key] = text if lines == [write.value for write in writes] else "\n".join(lines)
     return kept
 
 

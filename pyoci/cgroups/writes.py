@@ -31,6 +31,16 @@ class Write(Record):
         first, _, more = self.value.strip().partition(" ")
         return first if more and first != "default" and not self.file.startswith("cpu") else ""
 
+    def keys(self) -> set[str]:
+        """What the value tells of its subject, in files that take several things of it, as in `8:0 rbps=1 wbps=2`."""
+        return {key for key, sign, _ in (word.partition("=") for word in self.value.split()) if sign}
+
+    def without(self, keys: set[str]) -> str:
+        """The value less these keys; "" if nothing is left of it, or it has none."""
+        if not self.keys() - keys:
+            return ""
+        return " ".join(word for word in self.value.split() if word.partition("=")[0] not in keys)
+
     def text(self) -> str:
         """`memory.max = 67108864`, for people."""
         return f"{self.file} = {self.value.strip()}"
