@@ -48,13 +48,10 @@ def early(resources: dict[str, Any], available: Container[str]) -> tuple[Write, 
 
 def late(resources: dict[str, Any], available: Container[str]) -> tuple[Write, ...]:
     """What may be written while the container's process is in its cgroup already, devices excepted."""
-    writes = _writes(_SECTIONS, resources, available)
-    unified = resources.get("unified")
-    if not unified:
-        return writes
-    if not only_v2(available):
+    if resources.get("unified") and not only_v2(available):
         raise CgroupError("invalid configuration: cannot use unified on cgroup v1")
-    return (*writes, *v2.unified(unified))
+    resources = _weighed_once(resources)
+    return (*_writes(_SECTIONS, resources, available), *v2.unified(resources.get("unified") or {}))
 
 
 def only_v2(available: Container[str]) -> bool:
@@ -72,7 +69,9 @@ def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[
     What is absent stays as it is; only values that the kernel takes together, or that are converted together, are filled
     in. Devices are not updated. Raises CgroupError.
     """
-    changes = _meant(changes)
+    saved, changes = _weighed_once(saved), _meant(changes)
+    if only_v2(available):
+        changes = _weighed_once(changes)
     for section, keys in _TOGETHER:
         new, old = changes.get(section) or {}, saved.get(section) or {}
         # Lifting the limit of memory lifts that of swap as well, so the old one is no part of it.
@@ -88,6 +87,7 @@ def update(saved: dict[str, Any], changes: dict[str, Any], available: Container[
 
 def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The linux.resources in force after an update, to be saved."""
+    saved, changes = _weighed_once(saved), _weighed_once(changes)
     merged = dict(saved)
     for section, new in _meant(changes).items():
         if section == "memory" and new.get("limit") == -1 and not new.get("swap"):
@@ -96,6 +96,25 @@ def merge(saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     if saved.get("unified"):
         merged["unified"] = _in_force(merged["unified"], saved, changes)
     return merged
+
+
+def _weighed_once(resources: dict[str, Any]) -> dict[str, Any]:
+    """The resources, with what `unified` says of being idle in the cpu section, and a weight but once.
+
+    So it is found where it is looked for: an idle group has no weight, and none can be set.
+    """
+    if not resources.get("unified"):
+        return resources
+    unified, cpu = dict(resources["unified"]), dict(resources.get("cpu") or {})
+    idle = unified.get("cpu.idle", "").strip()
+    if idle in ("0", "1"):
+        del unified["cpu.idle"]
+        cpu["idle"] = int(idle)
+        if idle == "1":
+            unified.pop("cpu.weight", None)
+    if "cpu.weight" in unified:
+        cpu.pop("shares", None)
+    return {**resources, "cpu": cpu, "unified": unified}
 
 
 def _in_force(unified: dict[str, str], saved: dict[str, Any], changes: dict[str, Any]) -> dict[str, str]:

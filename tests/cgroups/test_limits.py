@@ -307,6 +307,23 @@ def test_unified_names_that_are_none(key: str, text: str) -> None:
         late({"unified": {key: "1"}})
 
 
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({"cpu": {"shares": 512}, "unified": {"cpu.idle": "1"}}, ["cpu.idle = 1"]),
+        ({"unified": {"cpu.idle": "1", "cpu.weight": "500"}}, ["cpu.idle = 1"]),
+        ({"cpu": {"shares": 512, "idle": 1}, "unified": {"cpu.idle": "0"}}, ["cpu.idle = 0", "cpu.weight = 59"]),
+        (
+            {"cpu": {"shares": 512, "burst": 0}, "unified": {"cpu.weight": "500"}},
+            ["cpu.max.burst = 0", "cpu.weight = 500"],
+        ),
+    ],
+)
+def test_a_group_that_is_idle_by_unified_gets_no_weight(resources: dict[str, Any], expected: list[str]) -> None:
+    """systemd has it idle before the files are written, and then the kernel takes none."""
+    assert late(resources) == expected
+
+
 def test_unified_needs_pure_v2() -> None:
     for available in (V1, {**V1, "": "/y"}):
         with pytest.raises(CgroupError, match="unified"):
@@ -369,6 +386,41 @@ def test_update_of_an_idle_group(available: dict[str, str]) -> None:
     assert len(limits.update(saved, {"cpu": {"shares": 1024, "idle": 0}}, available)) == 2
     idle, weight = limits.update(saved, {"cpu": {"idle": 0}}, available)
     assert (idle.text(), weight.why) == ("cpu.idle = 0", "cpu.shares")
+
+
+@pytest.mark.parametrize(
+    ("saved", "changes", "asked", "then"),
+    [
+        ({"cpu": {"shares": 512}}, {"unified": {"cpu.idle": "1"}}, ["cpu.idle = 1"], ["cpu.idle = 1"]),
+        ({"unified": {"cpu.weight": "500"}}, {"unified": {"cpu.idle": "1"}}, ["cpu.idle = 1"], ["cpu.idle = 1"]),
+        ({"unified": {"cpu.idle": "1"}}, {"cpu": {"shares": 512}}, ["cpu.idle = 1"], ["cpu.idle = 1"]),
+        (
+            {"cpu": {"shares": 512, "idle": 1}},
+            {"unified": {"cpu.idle": "0"}},
+            ["cpu.idle = 0", "cpu.weight = 59"],
+            ["cpu.idle = 0", "cpu.weight = 59"],
+        ),
+        (
+            {"cpu": {"shares": 512}, "unified": {"cpu.weight": "500"}},
+            {"cpu": {"idle": 0}},
+            ["cpu.idle = 0"],
+            ["cpu.idle = 0", "cpu.weight = 500"],
+        ),
+        (
+            {"unified": {"cpu.idle": "1", "cpu.max": "max"}},
+            {"pids": {"limit": 5}},
+            ["pids.max = 5"],
+            ["pids.max = 5", "cpu.idle = 1", "cpu.max = max"],
+        ),
+        ({}, {"unified": {"cpu.idle": "2"}}, ["cpu.idle = 2"], ["cpu.idle = 2"]),
+    ],
+)
+def test_update_of_an_idle_group_by_unified(
+    saved: dict[str, Any], changes: dict[str, Any], asked: list[str], then: list[str]
+) -> None:
+    """Of an idle group the kernel refuses a weight, be it the one that is in force."""
+    assert texts(limits.update(saved, changes, V2)) == asked
+    assert late(limits.merge(saved, changes)) == then
 
 
 def test_merge() -> None:

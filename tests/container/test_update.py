@@ -95,6 +95,17 @@ def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: list[Callable
     assert box.config == b"{}"
 
 
+@pytest.mark.parametrize("saved", [{"cpu": {"shares": 512}}, {"unified": {"cpu.weight": "59"}}])
+def test_an_idle_group_gets_no_weight(tmp_path: Path, told: list[Callable[[], None]], saved: dict[str, Any]) -> None:
+    """The kernel would refuse it."""
+    box = Box(tmp_path, saved)
+    box.put(cpu__idle="0", cpu__weight="59", pids__max="9")
+    told.append(lambda: box.put(cpu__weight="0"))
+    box.update(unified={"cpu.idle": "1"})
+    box.update(pids={"limit": 5})
+    assert box.read("cpu.idle", "cpu.weight", "pids.max") == ["1", "0", "5"]
+
+
 VERSION_1 = ("devices", "freezer", "memory", "pids")
 
 
