@@ -86,8 +86,8 @@ class Property(Record):
         return f"{self.name} = {shown}"
 
 
-def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
-    """The properties that say what these writes do."""
+def limits(writes: Iterable[Write], version: int, in_force: Iterable[Write] = ()) -> tuple[Property, ...]:
+    """The properties that say what these writes do, to a group that has what is `in_force` when they are done."""
     writes = tuple(writes)
     values = {write.file: write.value.strip() for write in writes}
     found = []
@@ -101,7 +101,8 @@ def limits(writes: Iterable[Write], version: int) -> tuple[Property, ...]:
         found = [each for each in found if each.name != "CPUWeight"]
         found.append(Property(name="CPUWeight", signature="t", value=0))
     elif idle == "0" and version >= _IDLE and "cpu.weight" not in values:
-        found.append(Property(name="CPUWeight", signature="t", value=_DEFAULT_WEIGHT))
+        weight = _number({write.file: write.value.strip() for write in in_force}.get("cpu.weight", ""))
+        found.append(Property(name="CPUWeight", signature="t", value=weight or _DEFAULT_WEIGHT))
     found += _io_weight(writes)
     found += _quota(values, version)
     for file, name in _MASKS.items():

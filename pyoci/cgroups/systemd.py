@@ -10,18 +10,14 @@ Sources: org.freedesktop.systemd1(5); systemd's docs/CGROUP_DELEGATION.md.
 from __future__ import annotations
 
 from pyoci.cgroups.bus import Bus, BusError, converse
-from pyoci.cgroups.properties import limits
 from pyoci.cgroups.unit import Manager
 from pyoci.errors import CgroupError, PyociError
 from pyoci.kernel import basic as k
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pyoci.cgroups.properties import Property
     from pyoci.cgroups.unit import Unit
-    from pyoci.cgroups.writes import Write
 
 _RUNNING = "/run/systemd/system"
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
@@ -79,14 +75,13 @@ def start(unit: Unit, pid: int) -> None:
 
 def limit(unit: Unit) -> None:
     """Give the unit its limits. Raises CgroupError."""
-    if unit.limits:
-        converse(unit.user, lambda bus: _set(bus, unit.name, unit.limits))
+    update(unit.name, unit.user, unit.limits)
 
 
-def update(name: str, user: bool, writes: Iterable[Write]) -> None:
-    """Tell the unit of other limits, which have been written to the files already. Raises CgroupError."""
-    writes = tuple(writes)
-    converse(user, lambda bus: _set(bus, name, limits(writes, version(bus.property("Version")))))
+def update(name: str, user: bool, properties: tuple[Property, ...]) -> None:
+    """Tell the unit of limits, which have been written to the files already. Raises CgroupError."""
+    if properties:
+        converse(user, lambda bus: _set(bus, name, properties))
 
 
 def _set(bus: Bus, name: str, properties: tuple[Property, ...]) -> None:

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroups.properties import Property
     from pyoci.cgroups.writes import Write
     from pyoci.container.record import Settings
 
@@ -58,25 +59,29 @@ def _carry_out(
 ) -> tuple[str, ...]:
     """Set all of it, or nothing; what could not be set and may be left, in words."""
     state, directory, resources = container.state, container.directory, config["linux"]["resources"]
+    paths = state.cgroup_paths
     again: tuple[Write, ...] = ()
+    told: tuple[Property, ...] = ()
     if state.systemd_unit:
-        from pyoci.cgroups.properties import rounded, unkept  # only where systemd has made the cgroup
+        from pyoci.cgroups import properties, systemd  # only where systemd has made the cgroup
 
-        writes, paths = rounded(writes), state.cgroup_paths
-        again = unkept(rounded((*limits.early(resources, paths), *limits.late(resources, paths))))
-    former, text = remember((*writes, *again), state.cgroup_paths), directory.read(CONFIG)
+        version = systemd.find(state.rootless).version
+        writes = properties.rounded(writes)
+        again = properties.unkept(properties.rounded((*limits.early(resources, paths), *limits.late(resources, paths))))
+        told = properties.limits(writes, version, again)
+    former, text = remember((*writes, *again), paths), directory.read(CONFIG)
     if schemata:
         former = (*former, *remember_file(f"{state.intel_rdt_path}/schemata"))
     try:
-        notes = apply_writes(writes, state.cgroup_paths)
+        notes = apply_writes(writes, paths)
         if schemata:
             from pyoci.process.intel_rdt import set_schemata  # few hosts have it
 
             set_schemata(state.intel_rdt_path, tuple(schemata.values()))
         directory.write(CONFIG, jsontext.dumps(config).encode())
         if state.systemd_unit:
-            _tell(container, writes, resources.get("devices") or [])
-            apply_writes(again, state.cgroup_paths)
+            _tell(container, told, resources.get("devices") or [])
+            apply_writes(again, paths)
     except BaseException as error:
         for problem in (*put_back(former), *_write_back(container, text)):
             error.add_note(f"undoing failed: {problem}")
@@ -84,7 +89,7 @@ def _carry_out(
     return notes
 
 
-def _tell(container: Container, writes: tuple[Write, ...], rules: list[dict[str, Any]]) -> None:
+def _tell(container: Container, told: tuple[Property, ...], rules: list[dict[str, Any]]) -> None:
     """Tell systemd of the limits.
 
     In version 1 of cgroups it writes the device rules along: first that all are refused, or allowed, then the devices that
@@ -95,14 +100,14 @@ def _tell(container: Container, writes: tuple[Write, ...], rules: list[dict[str,
     state, ruled = container.state, devices.rules(rules)
     paths = state.cgroup_paths
     if "devices" not in paths or devices.allow_everything(ruled):
-        systemd.update(state.systemd_unit, state.rootless, writes)
+        systemd.update(state.systemd_unit, state.rootless, told)
         return
     stops = "freezer" in paths and container.status() != PAUSED
     if stops:
         freezer.freeze(paths)
     try:
         try:
-            systemd.update(state.systemd_unit, state.rootless, writes)
+            systemd.update(state.systemd_unit, state.rootless, told)
         finally:
             # Where the container has made cgroups within, its own cannot be told to refuse all (EINVAL); nor could systemd.
             apply_writes(devices.lines(ruled, ("EINVAL",)), paths)

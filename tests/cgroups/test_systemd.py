@@ -211,15 +211,11 @@ def test_limits_that_are_refused(stand_in: StandIn) -> None:
         systemd.limit(UNIT)
 
 
-def test_an_update_goes_by_the_version_of_systemd(stand_in: StandIn) -> None:
-    writes = [
-        Write(controller="", file="memory.max", value="10", why=""),
-        Write(controller="", file="cpuset.cpus", value="0", why=""),
-    ]
-    for text, names in (("239", ["MemoryMax"]), ("252.39-1~deb12u2", ["MemoryMax", "AllowedCPUs"])):
-        stand_in.answers["Get"] = ("v", (("s", text),))
-        systemd.update("p-n.scope", False, writes)
-        assert [name for name, _ in stand_in.calls[-1][1][2]] == names
+def test_an_update(stand_in: StandIn) -> None:
+    systemd.update("p-n.scope", False, (Property(name="MemoryMax", signature="t", value=10),))
+    assert stand_in.calls[-1][1] == ("p-n.scope", True, [("MemoryMax", ("t", 10))])
+    systemd.update("p-n.scope", False, ())
+    assert stand_in.methods().count("SetUnitProperties") == 1
 
 
 def test_stopping(stand_in: StandIn) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from pyoci import jsontext
 from pyoci.cgroups import freezer, limits, systemd
+from pyoci.cgroups.properties import Property
+from pyoci.cgroups.unit import Manager
 from pyoci.container.update import _carry_out
 from pyoci.errors import CgroupError
 from pyoci.state import PAUSED, RUNNING
@@ -50,20 +52,28 @@ class Box:
         _carry_out(self.container, writes, {}, {"linux": {"resources": self.saved}})
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What systemd does when it is told of limits."""
-    deeds: list[Callable[[], None]] = []
+class Told(list[Callable[[], None]]):
+    """What systemd does when it is told of limits; `properties` are those that it was told of, call by call."""
 
-    def update(*_: object) -> None:
-        for deed in deeds:
+    def __init__(self) -> None:
+        super().__init__()
+        self.properties: list[dict[str, object]] = []
+
+    def update(self, _name: str, _user: bool, properties: tuple[Property, ...]) -> None:
+        self.properties.append({each.name: each.value for each in properties})
+        for deed in self:
             deed()
 
-    monkeypatch.setattr(systemd, "update", update)
-    return deeds
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    stand_in = Told()
+    monkeypatch.setattr(systemd, "find", lambda user: Manager(user=user, version=252, cgroup=""))
+    monkeypatch.setattr(systemd, "update", stand_in.update)
+    return stand_in
 
 
-def test_what_systemd_undoes_is_done_again(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+def test_what_systemd_undoes_is_done_again(tmp_path: Path, told: Told) -> None:
     unified = {"memory.oom.group": "1", "memory.max": "99999999"}
     box = Box(tmp_path, {"blockIO": {"weight": 500}, "cpu": {"period": 50_000}, "unified": unified})
     box.put(io__bfq__weight="500", memory__oom__group="1", memory__max="99999999", cpu__max="max 50000")
@@ -79,7 +89,7 @@ def test_what_systemd_undoes_is_done_again(tmp_path: Path, told: list[Callable[[
     assert jsontext.loads(box.config.decode())["linux"]["resources"]["unified"] == {"memory.oom.group": "1"}
 
 
-def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: Told) -> None:
     """It may have written already."""
     box = Box(tmp_path, {"blockIO": {"weight": 500}})
     box.put(io__bfq__weight="500", memory__max="99999999")
@@ -95,8 +105,15 @@ def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: list[Callable
     assert box.config == b"{}"
 
 
+def test_a_weight_of_unified_is_told_with_the_end_of_idleness(tmp_path: Path, told: Told) -> None:
+    box = Box(tmp_path, {"unified": {"cpu.weight": "500"}})
+    box.put(cpu__idle="0", cpu__weight="500")
+    box.update(cpu={"idle": 0})
+    assert told.properties == [{"CPUWeight": 500}]
+
+
 @pytest.mark.parametrize("saved", [{"cpu": {"shares": 512}}, {"unified": {"cpu.weight": "59"}}])
-def test_an_idle_group_gets_no_weight(tmp_path: Path, told: list[Callable[[], None]], saved: dict[str, Any]) -> None:
+def test_an_idle_group_gets_no_weight(tmp_path: Path, told: Told, saved: dict[str, Any]) -> None:
     """The kernel would refuse it."""
     box = Box(tmp_path, saved)
     box.put(cpu__idle="0", cpu__weight="59", pids__max="9")
@@ -123,7 +140,7 @@ BUT_FOR_ONE = [*ALLOWED, {"allow": False, "type": "c", "major": 1, "minor": 11, 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_device_rules_of_version_1_are_written_again_before_anybody_goes_on(
-    tmp_path: Path, told: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch, fails: bool
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     box = of_version_1(tmp_path, BUT_FOR_ONE)
     seen = []
@@ -150,7 +167,7 @@ def test_device_rules_of_version_1_are_written_again_before_anybody_goes_on(
     assert box.read("freezer/freezer.state") == ["THAWED"]
 
 
-def test_who_is_paused_stays_so(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+def test_who_is_paused_stays_so(tmp_path: Path, told: Told) -> None:
     box = of_version_1(tmp_path, [])
     box.container.status = lambda: PAUSED
     (tmp_path / "freezer/freezer.state").write_text("FROZEN")
@@ -158,7 +175,7 @@ def test_who_is_paused_stays_so(tmp_path: Path, told: list[Callable[[], None]]) 
     assert box.read("freezer/freezer.state", "devices/devices.deny") == ["FROZEN", "a *:* rwm"]
 
 
-def test_nobody_is_stopped_where_there_are_no_rules(tmp_path: Path, told: list[Callable[[], None]]) -> None:
+def test_nobody_is_stopped_where_there_are_no_rules(tmp_path: Path, told: Told) -> None:
     box = of_version_1(tmp_path, ALLOWED)
     seen: list[str] = []
     told.append(lambda: seen.extend(box.read("freezer/freezer.state")))

@@ -317,6 +317,29 @@ def test_a_group_that_is_idle_no_more_stays_so(container: Container) -> None:
     assert file(container, weight).read_text().strip() == expected
 
 
+@differs(runc="1.1.5 knows no idle groups", always=False)
+def test_a_group_that_unified_makes_idle_has_no_weight_until_it_is_idle_no_more(container: Container) -> None:
+    if is_v1():
+        pytest.skip("unified is for cgroup v2 alone")
+    container.resources["cpu"] = {"shares": 512}
+    container.resources["unified"] = {"cpu.idle": "1"}
+    launch(container)
+    idle, weight = file(container, "cpu.idle"), file(container, "cpu.weight")
+    for step in range(2):
+        update(container, memory={"limit": (64 + step) << 20})
+        for _ in range(2):
+            assert idle.read_text().strip() == "1"
+            reload()
+        update(container, unified={"cpu.idle": "0"})
+        assert (idle.read_text().strip(), weight.read_text().strip()) == ("0", "59")
+        update(container, unified={"cpu.idle": "1"})
+    update(container, unified={"cpu.idle": "0", "cpu.weight": "500"})
+    update(container, cpu={"idle": 0})
+    for _ in range(2):
+        assert (idle.read_text().strip(), weight.read_text().strip()) == ("0", "500")
+        reload()
+
+
 def test_pause_and_resume(container: Container) -> None:
     launch(container)
     container.call("pause", container.id).ok()
