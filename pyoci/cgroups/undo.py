@@ -8,12 +8,11 @@ and what reads otherwise than it is written.
 from __future__ import annotations
 
 from pyoci.cgroups.files import get, keyed, put, write_failed
+from pyoci.cgroups.writes import Write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pyoci.cgroups.writes import Write
 
 # By the beginning of a file's name, what a device gets that the file did not mention before: no limit, no own weight.
 _NOTHING_OF_ITS_OWN = (
@@ -98,6 +97,16 @@ def put_back(remembered: Iterable[Former]) -> tuple[str, ...]:
         if not refused or len(refused) == len(waiting):
             return tuple(problems)
         waiting = refused
+
+
+def as_writes(remembered: Iterable[Former], paths: dict[str, str]) -> tuple[Write, ...]:
+    """What `remember` gave, for whoever is to be told of it: of several values the one that is taken in any case. Pure."""
+    controllers = {path: controller for controller, path in paths.items()}
+    writes = []
+    for path, values in remembered:
+        directory, _, file = path.rpartition("/")
+        writes.append(Write(controller=controllers[directory], file=file, value=values[-1], why="as it was"))
+    return tuple(writes)
 
 
 def _put_first(path: str, values: tuple[str, ...]) -> str:

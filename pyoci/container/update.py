@@ -6,7 +6,7 @@ from __future__ import annotations
 from pyoci import jsontext
 from pyoci.cgroups import freezer, limits
 from pyoci.cgroups.apply import apply_writes
-from pyoci.cgroups.undo import put_back, remember, remember_file
+from pyoci.cgroups.undo import as_writes, put_back, remember, remember_file
 from pyoci.container.record import Container
 from pyoci.errors import CgroupError, InvalidOperation, PyociError
 from pyoci.kernel import basic as k
@@ -62,6 +62,7 @@ def _carry_out(
     paths = state.cgroup_paths
     again: tuple[Write, ...] = ()
     told: tuple[Property, ...] = ()
+    told_before: tuple[Property, ...] = ()
     if state.systemd_unit:
         from pyoci.cgroups import properties, systemd  # only where systemd has made the cgroup
 
@@ -69,9 +70,11 @@ def _carry_out(
         writes = properties.rounded(writes)
         again = properties.unkept(properties.rounded((*limits.early(resources, paths), *limits.late(resources, paths))))
         told = properties.limits(writes, version, again)
+        told_before = properties.limits(as_writes(remember(writes, paths), paths), version)
     former, text = remember((*writes, *again), paths), directory.read(CONFIG)
     if schemata:
         former = (*former, *remember_file(f"{state.intel_rdt_path}/schemata"))
+    knows = False
     try:
         notes = apply_writes(writes, paths)
         if schemata:
@@ -80,11 +83,17 @@ def _carry_out(
             set_schemata(state.intel_rdt_path, tuple(schemata.values()))
         directory.write(CONFIG, jsontext.dumps(config).encode())
         if state.systemd_unit:
+            knows = True
             _tell(container, told, resources.get("devices") or [])
             apply_writes(again, paths)
     except BaseException as error:
-        for problem in (*put_back(former), *_write_back(container, text)):
-            error.add_note(f"undoing failed: {problem}")
+        if knows:  # or it may: what ended in an error can have been done
+            try:
+                _tell(container, told_before, resources.get("devices") or [])
+            except BaseException as problem:  # the files come next in any case
+                error.add_note(f"undoing failed: {str(problem) or 'interrupted'}")
+        for trouble in (*put_back(former), *_write_back(container, text)):
+            error.add_note(f"undoing failed: {trouble}")
         raise
     return notes
 

@@ -10,7 +10,7 @@ import pytest
 
 from pyoci.cgroups import limits, manage
 from pyoci.cgroups.apply import apply_writes
-from pyoci.cgroups.undo import former, put_back, remember
+from pyoci.cgroups.undo import as_writes, former, put_back, remember
 from pyoci.cgroups.writes import Write
 from pyoci.errors import CgroupError
 from tests.cgroups import worlds
@@ -48,6 +48,28 @@ def test_what_undoes_a_write(file: str, written: str, text: str, expected: str |
 
 def write(file: str, value: str, **more: object) -> Write:
     return Write(controller="", file=file, value=value, why="x", **more)  # type: ignore[arg-type]
+
+
+def test_what_was_as_writes(tmp_path: Path) -> None:
+    """For systemd, which cannot be told of an empty cpuset: that has what its parent has."""
+    for name, text in (
+        ("cpuset.cpus", "\n"),
+        ("cpuset.cpus.effective", "0-3\n"),
+        ("cpu.idle", "0\n"),
+        ("cpu.weight", "7\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "pids/pids.max").write_text("max\n")
+    paths = {"": str(tmp_path), "pids": f"{tmp_path}/pids"}
+    limit = Write(controller="pids", file="pids.max", value="5", why="x")
+    remembered = remember([write("cpuset.cpus", "0"), write("cpu.idle", "1"), limit], paths)
+    assert [(each.controller, each.text()) for each in as_writes(remembered, paths)] == [
+        ("", "cpuset.cpus = 0-3"),
+        ("", "cpu.weight = 7"),
+        ("", "cpu.idle = 0"),
+        ("pids", "pids.max = max"),
+    ]
 
 
 def test_files_that_tell_nothing_are_left_out(tmp_path: Path) -> None:

@@ -99,10 +99,35 @@ def test_all_is_as_it_was_when_systemd_fails(tmp_path: Path, told: Told) -> None
         raise CgroupError("as the test wants it")
 
     told.append(fail)
-    with pytest.raises(CgroupError, match="as the test wants it"):
+    with pytest.raises(CgroupError, match="as the test wants it") as caught:
         box.update(memory={"limit": 64 << 20})
     assert box.read("io.bfq.weight", "memory.max") == ["500", "99999999"]
     assert box.config == b"{}"
+    assert caught.value.__notes__ == ["undoing failed: as the test wants it"]
+
+
+def test_systemd_is_told_of_what_was_when_something_fails_after_it_was_told(tmp_path: Path, told: Told) -> None:
+    """Or else it would write the limits that were refused with the next daemon-reload."""
+    box = Box(tmp_path, {"blockIO": {"weight": 500}})
+    box.put(io__bfq__weight="500", memory__max="99999999", pids__max="max", cpu__idle="0", cpu__weight="59")
+    weight, aside = tmp_path / "io.bfq.weight", tmp_path / "aside"
+
+    def is_told() -> None:
+        if len(told.properties) == 1:
+            weight.rename(aside)
+        else:
+            aside.rename(weight)
+            weight.write_text("100")
+
+    told.append(is_told)
+    with pytest.raises(CgroupError, match=r"io\.weight") as caught:
+        box.update(memory={"limit": 64 << 20}, pids={"limit": 5}, cpu={"idle": 1})
+    assert told.properties == [
+        {"MemoryMax": 64 << 20, "TasksMax": 5, "CPUWeight": 0},
+        {"MemoryMax": 99999999, "TasksMax": (1 << 64) - 1, "CPUWeight": 59},
+    ]
+    assert not hasattr(caught.value, "__notes__")
+    assert box.read("io.bfq.weight", "memory.max", "cpu.idle", "cpu.weight") == ["500", "99999999", "0", "59"]
 
 
 def test_a_weight_of_unified_is_told_with_the_end_of_idleness(tmp_path: Path, told: Told) -> None:
@@ -163,7 +188,8 @@ def test_device_rules_of_version_1_are_written_again_before_anybody_goes_on(
             box.update(pids={"limit": 5})
     else:
         box.update(pids={"limit": 5})
-    assert seen == ["FROZEN", "", "a *:* rwm", "c 1:11 rw"]
+    again = ["FROZEN", "c 1:11 rw", "a *:* rwm", "c 1:11 rw"]  # systemd is told of what was
+    assert seen == ["FROZEN", "", "a *:* rwm", "c 1:11 rw", *(again if fails else ())]
     assert box.read("freezer/freezer.state") == ["THAWED"]
 
 
