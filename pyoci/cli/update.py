@@ -29,7 +29,8 @@ COMMAND = Command(
     summary="Change the limits of a container",
     description="""\
 Changes the resource limits of a container that is created, running or paused. What is not named stays as it is, and if
-one of the new limits cannot be set, so do all others. Device rules cannot be changed.
+one of the new limits cannot be set, so do all others. Device rules cannot be changed. Where systemd keeps the cgroup and
+it is of version 1, the container is stopped for a moment, since systemd writes the device rules anew.
 
 The limits are described by a file (--resources) that holds an object as config.json has it in "linux.resources":
 

@@ -61,6 +61,7 @@ def _carry_out(
     state, directory, resources = container.state, container.directory, config["linux"]["resources"]
     paths = state.cgroup_paths
     again: tuple[Write, ...] = ()
+    rules: tuple[Write, ...] = ()
     told: tuple[Property, ...] = ()
     told_before: tuple[Property, ...] = ()
     if state.systemd_unit:
@@ -71,6 +72,7 @@ def _carry_out(
         again = properties.unkept(properties.rounded((*limits.early(resources, paths), *limits.late(resources, paths))))
         told = properties.limits(writes, version, again)
         told_before = properties.limits(as_writes(remember(writes, paths), paths), version)
+        rules = _overwritten(resources.get("devices") or [], paths)
     former, text = remember((*writes, *again), paths), directory.read(CONFIG)
     if schemata:
         former = (*former, *remember_file(f"{state.intel_rdt_path}/schemata"))
@@ -82,14 +84,14 @@ def _carry_out(
 
             set_schemata(state.intel_rdt_path, tuple(schemata.values()))
         directory.write(CONFIG, jsontext.dumps(config).encode())
-        if state.systemd_unit:
+        if told:
             knows = True
-            _tell(container, told, resources.get("devices") or [])
+            _tell(container, told, rules)
             apply_writes(again, paths)
     except BaseException as error:
         if knows:  # or it may: what ended in an error can have been done
             try:
-                _tell(container, told_before, resources.get("devices") or [])
+                _tell(container, told_before, rules)
             except BaseException as problem:  # the files come next in any case
                 error.add_note(f"undoing failed: {str(problem) or 'interrupted'}")
         for trouble in (*put_back(former), *_write_back(container, text)):
@@ -98,31 +100,45 @@ def _carry_out(
     return notes
 
 
-def _tell(container: Container, told: tuple[Property, ...], rules: list[dict[str, Any]]) -> None:
-    """Tell systemd of the limits.
+def _overwritten(rules: list[dict[str, Any]], paths: dict[str, str]) -> tuple[Write, ...]:
+    """The device rules that systemd writes along, in version 1 of cgroups, as they are to be written again."""
+    from pyoci.cgroups import devices  # only where systemd has made the cgroup
 
-    In version 1 of cgroups it writes the device rules along: first that all are refused, or allowed, then the devices that
-    it knows to be allowed. Nobody in the container is to see that, so all are stopped until the rules are what they were.
+    if "devices" not in paths or devices.allow_everything(ruled := devices.rules(rules)):
+        return ()
+    # Where the container has made cgroups within, its own cannot be told to refuse all (EINVAL); nor could systemd.
+    return devices.lines(ruled, ("EINVAL",))
+
+
+def _tell(container: Container, told: tuple[Property, ...], rules: tuple[Write, ...]) -> None:
+    """Tell systemd of limits, and write the device rules again that it overwrites.
+
+    It writes first that all devices are refused, or allowed, then those that it knows to be allowed. Nobody in the
+    container is to see that, so all are stopped until the rules are what they were; and nor are we to end before.
     """
-    from pyoci.cgroups import devices, systemd  # only where systemd has made the cgroup
+    from pyoci.cgroups import systemd  # only where systemd has made the cgroup
 
-    state, ruled = container.state, devices.rules(rules)
-    paths = state.cgroup_paths
-    if "devices" not in paths or devices.allow_everything(ruled):
+    state, paths = container.state, container.state.cgroup_paths
+    if not rules:
         systemd.update(state.systemd_unit, state.rootless, told)
         return
-    stops = "freezer" in paths and container.status() != PAUSED
-    if stops:
-        freezer.freeze(paths)
+    from pyoci.kernel.processes import hold_signals, let_signals  # likewise, and with version 1
+
+    stops = ("freezer" in paths or "" in paths) and container.status() != PAUSED
+    held = hold_signals()
     try:
-        try:
-            systemd.update(state.systemd_unit, state.rootless, told)
-        finally:
-            # Where the container has made cgroups within, its own cannot be told to refuse all (EINVAL); nor could systemd.
-            apply_writes(devices.lines(ruled, ("EINVAL",)), paths)
-    finally:
         if stops:
-            freezer.thaw(paths)
+            freezer.freeze(paths)
+        try:
+            try:
+                systemd.update(state.systemd_unit, state.rootless, told)
+            finally:
+                apply_writes(rules, paths)
+        finally:
+            if stops:
+                freezer.thaw(paths)
+    finally:
+        let_signals(held)
 
 
 def _write_back(container: Container, text: bytes) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,14 +149,11 @@ def test_an_idle_group_gets_no_weight(tmp_path: Path, told: Told, saved: dict[st
     assert box.read("cpu.idle", "cpu.weight", "pids.max") == ["1", "0", "5"]
 
 
-VERSION_1 = ("devices", "freezer", "memory", "pids")
-
-
-def of_version_1(files: Path, rules: list[dict[str, Any]]) -> Box:
-    box = Box(files, {"devices": rules}, VERSION_1)
-    for name in ("devices/devices.allow", "devices/devices.deny", "pids/pids.max"):
+def of_version_1(files: Path, rules: list[dict[str, Any]], freezer: str = "freezer") -> Box:
+    box = Box(files, {"devices": rules}, ("devices", freezer, "memory", "pids", "cpuset"))
+    for name in ("devices/devices.allow", "devices/devices.deny", "pids/pids.max", "cpuset/cpuset.cpus"):
         (files / name).touch()
-    (files / "freezer/freezer.state").write_text("THAWED")
+    (files / freezer / "freezer.state").write_text("THAWED")
     return box
 
 
@@ -208,3 +206,46 @@ def test_nobody_is_stopped_where_there_are_no_rules(tmp_path: Path, told: Told) 
     box.update(pids={"limit": 5})
     assert seen == ["THAWED"]
     assert box.read("devices/devices.allow", "devices/devices.deny") == ["", ""]
+
+
+def test_nobody_is_stopped_where_there_is_nothing_to_tell(tmp_path: Path, told: Told) -> None:
+    box = of_version_1(tmp_path, [])
+    box.update(cpu={"cpus": "0-N"})
+    assert box.read("cpuset/cpuset.cpus", "devices/devices.deny") == ["0-N", ""]
+    assert told.properties == []
+
+
+def test_the_freezer_may_be_that_of_version_2(tmp_path: Path, told: Told) -> None:
+    box = of_version_1(tmp_path, [], freezer="")
+    box.put(cgroup__freeze="0", cgroup__events="frozen 1")
+    seen: list[str] = []
+    told.append(lambda: seen.extend(box.read("cgroup.freeze")))
+    box.update(pids={"limit": 5})
+    assert seen == ["1"]
+    assert box.read("cgroup.freeze") == ["0"]
+
+
+def test_no_signal_ends_us_while_all_are_stopped(tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = of_version_1(tmp_path, [])
+    thaw = freezer.thaw
+
+    def check() -> None:
+        assert {signal.SIGTERM, signal.SIGHUP, signal.SIGINT} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def all_go_on(paths: dict[str, str]) -> None:
+        thaw(paths)
+        check()
+
+    monkeypatch.setattr(freezer, "thaw", all_go_on)
+    told.append(check)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    box.update(pids={"limit": 5})
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_rules_that_cannot_be_written_again_leave_all_as_it_is(tmp_path: Path, told: Told) -> None:
+    box = of_version_1(tmp_path, [{"allow": True, "type": "c", "access": "rwm"}, *BUT_FOR_ONE[1:]])
+    with pytest.raises(CgroupError, match="cgroup v1 cannot deny"):
+        box.update(pids={"limit": 5})
+    assert box.read("pids/pids.max") == [""]
+    assert told.properties == []
