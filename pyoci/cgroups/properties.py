@@ -133,8 +133,10 @@ def _io_weight(writes: Iterable[Write]) -> list[Property]:
     """The weight of all devices that have none of their own, on systemd's scale of 1 to 10000.
 
     Of it systemd makes the weights of BFQ, which have their default at 100 as well, but end at 1000: with two straight
-    lines, so these are the way back. Weights of single devices are left to the files: systemd would look for the disk
-    behind a device, and give it the weight.
+    lines, so these are the way back. On a host with io.weight alone, which v2.block_io scales by one line, a weight of 500
+    is 4950 until daemon-reload, and 4500 from then on.
+
+    Weights of single devices are left to the files: systemd would look for the disk behind a device, and give it the weight.
     """
     found: list[Property] = []
     for write in writes:
