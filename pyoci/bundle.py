@@ -45,12 +45,11 @@ def read_config(path: str, shown: str, may_be_pipe: bool = False) -> str:
             status = k.fstat(fd)
             if not (k.S_ISREG(status.st_mode) or (may_be_pipe and k.S_ISFIFO(status.st_mode))):
                 raise PyociError(f"{shown} is not a regular file{' or a pipe' if may_be_pipe else ''}")
-            pieces, size, is_too_large = [], 0, status.st_size > _MAX_CONFIG
-            while not is_too_large and (piece := k.read(fd, 1 << 20)):
+            pieces, size = [], 0
+            while size <= _MAX_CONFIG and (piece := k.read(fd, 1 << 20)):
                 pieces.append(piece)
                 size += len(piece)
-                is_too_large = size > _MAX_CONFIG
-            if is_too_large:
+            if size > _MAX_CONFIG:
                 raise PyociError(f"{shown} is larger than {_MAX_CONFIG >> 20} MiB")
         finally:
             k.close(fd)
