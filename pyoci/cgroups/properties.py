@@ -56,8 +56,16 @@ _NUMBERS = {
     "cpu.shares": "CPUShares",
     "blkio.weight": "BlockIOWeight",
 }
+# How the names of the files begin that systemd writes of its own accord
 _WRITTEN_BY_SYSTEMD = (
-    *("cpu.", "cpuset.", "memory.", "pids.", "io.weight", "io.bfq.weight", "blkio.weight", "blkio.bfq.weight"),
+    "cpu.",
+    "cpuset.",
+    "memory.",
+    "pids.",
+    "io.weight",
+    "io.bfq.weight",
+    "blkio.weight",
+    "blkio.bfq.weight",
 )
 _DEEDS = ("memory.reclaim",)
 """What is no limit, but done when it is written."""
