@@ -120,24 +120,26 @@ def test_a_device_through_a_symlink_stays_inside(container: Container) -> None:
     assert list(canary.iterdir()) == []
 
 
-def test_the_hosts_dev_as_a_whole(container: Container) -> None:
-    """Who binds /dev gets it as it is: no node and no link is made in it."""
+def with_a_dev_of_the_hosts(container: Container) -> Path:
+    """A directory of the host's that has a null, bound as /dev."""
     host = container.scratch / "dev"
     host.mkdir()
     os.mknod(host / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     container.mounts[:] = [entry for entry in container.mounts if not entry["destination"].startswith("/dev")]
     container.mounts.append(bind(host, "/dev", "rbind"))
+    return host
+
+
+def test_the_hosts_dev_as_a_whole(container: Container) -> None:
+    """Who binds /dev gets it as it is: no node and no link is made in it."""
+    host = with_a_dev_of_the_hosts(container)
     container.run().ok()
     assert [path.name for path in host.iterdir()] == ["null"]
 
 
 @differs(runc="1.1.5 makes no devices at all then")
 def test_the_hosts_dev_as_a_whole_and_a_device_elsewhere(container: Container) -> None:
-    host = container.scratch / "dev"
-    host.mkdir()
-    os.mknod(host / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    container.mounts[:] = [entry for entry in container.mounts if not entry["destination"].startswith("/dev")]
-    container.mounts.append(bind(host, "/dev", "rbind"))
+    host = with_a_dev_of_the_hosts(container)
     container.linux["devices"] = [device("/srv/fuse", "c", 10, 229, fileMode=0o600), device("/dev/fuse", "c", 10, 229)]
     assert listing(container, "/srv/fuse") == ["character special file 600 0:0 a:e5"]
     assert [path.name for path in host.iterdir()] == ["null"]
@@ -145,11 +147,7 @@ def test_the_hosts_dev_as_a_whole_and_a_device_elsewhere(container: Container) -
 
 @differs(runc="1.1.5 makes no devices at all then")
 def test_a_symlink_into_the_hosts_dev(container: Container) -> None:
-    host = container.scratch / "dev"
-    host.mkdir()
-    os.mknod(host / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    container.mounts[:] = [entry for entry in container.mounts if not entry["destination"].startswith("/dev")]
-    container.mounts.append(bind(host, "/dev", "rbind"))
+    host = with_a_dev_of_the_hosts(container)
     (container.rootfs / "data").symlink_to("/dev")
     container.linux["devices"] = [device("/data/full", "c", 1, 7)]
     container.create().refused("/data/full", "not ours to fill")

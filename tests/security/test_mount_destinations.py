@@ -47,8 +47,7 @@ def dangling(rootfs: Path, target: Path) -> str:
 
 
 def dangling_in_the_middle(rootfs: Path, target: Path) -> str:
-    (rootfs / "link").symlink_to(target / "new")
-    return "/link/below/that"
+    return f"{dangling(rootfs, target)}/below/that"
 
 
 def dangling_with_dots(rootfs: Path, target: Path) -> str:
